@@ -1,0 +1,115 @@
+"""What an archive shows to people and programs: vaults, memories, versions and artifacts as plain values.
+
+These are the values at the edge of every door (Python, command line, gRPC); how they are stored is the matter of the
+other modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engram_format.address import Address
+
+Scalar = str | int | float | bool
+"""One value of an artifact's metadata."""
+
+Metadata = Mapping[str, Scalar]
+"""Flat metadata of an artifact: dotted names such as `subject.species`, scalar values."""
+
+
+class Kind(StrEnum):
+    """What an artifact is."""
+
+    RECORDING = "recording"
+    STUDENT = "student"
+    PROTOCOL = "protocol"
+    SUBSTRATE = "substrate"
+    CERTIFICATE = "certificate"
+    REPLAY = "replay"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """The unit of key, deduplication, log and erasure."""
+
+    name: str
+    vault_id: str
+    """32 hex digits: the folder of the vault in the storage, which does not tell its name."""
+    epoch: int
+    """How often the vault's key has been rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A named line of history in a vault."""
+
+    address: Address
+    head: int
+    """Number of the newest version, from 1."""
+    artifacts: int
+    """Artifacts in the newest version."""
+    time_ns: int
+    """When the newest version was committed: nanoseconds since 1970-01-01 UTC, by the depositor's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable snapshot of a memory."""
+
+    address: Address
+    """`vault/memory@number`."""
+    version_id: str
+    """SHA-256 over the version's canonical description, 64 hex digits."""
+    parents: tuple[str, ...]
+    """Version ids that this one follows: none for the first, one as a rule."""
+    author: str
+    message: str
+    time_ns: int
+    artifacts: int
+    added: int
+    """Artifacts that this version's session deposited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One thing at a path in a version."""
+
+    address: Address
+    """`vault/memory@number:path`, always with its version number."""
+    kind: Kind
+    size: int
+    """Bytes of the original."""
+    sha256: str
+    """SHA-256 of the original bytes, 64 hex digits."""
+    stored_size: int
+    """Bytes of the frames that this artifact's recipe names, compressed and encrypted, shared ones counted too."""
+    frames: int
+    time_ns: int
+    """When the original was last changed, as its file system said; 0 if unknown."""
+    metadata: Metadata = field(default_factory=dict)
+    made_from: tuple[str, ...] = ()
+    """SHA-256 of the artifacts that this one was made from, in the order of use."""
+
+
+class FindingKind(StrEnum):
+    """What a verification says about one object."""
+
+    SOUND = "sound"
+    REPAIRABLE = "repairable"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of verifying one stored object or one artifact."""
+
+    subject: str
+    """An address, or the storage key of an object."""
+    result: FindingKind
+    size: int
+    """Bytes that were read and checked."""
+    detail: str = ""
+    """One sentence where the result is not sound."""

@@ -1,0 +1,1 @@
+"""The Python client: `open(url)` returns an `Archive`."""

@@ -1,0 +1,181 @@
+"""The one interface that every door to an archive fulfils.
+
+`engram_client.open(url)` returns an `Archive`: of a directory or an S3 prefix opened in this process, or of a service over
+gRPC. Both pass one test suite (`tests/doors`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from engram_format.address import Address, AnyAddress
+from engram_format.catalog import Artifact, Finding, Kind, Memory, Metadata, Scalar, Vault, Version
+from numpy.typing import NDArray
+
+AnyArray = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSpec:
+    """What a depositor says of an artifact before sending its bytes."""
+
+    path: str
+    """Where it goes in the version."""
+    size: int
+    """Bytes that will follow."""
+    kind: Kind | None = None
+    """Overrides what the content shows."""
+    time_ns: int = 0
+    """When the original was last changed; 0 if unknown."""
+    metadata: Metadata = field(default_factory=dict)
+    made_from: tuple[str, ...] = ()
+    """SHA-256 of the artifacts that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay did."""
+
+    outputs: Mapping[str, AnyArray]
+    """By output name; the first axis is time."""
+    receipt: Mapping[str, Scalar]
+    """Student, stimulus and output digests and the execution profile, flat, as stored in the replay's metadata."""
+    saved: Artifact | None
+    """The replay as an artifact, if it was to be saved."""
+
+
+class Deposit(Protocol):
+    """One open deposit session: several artifacts, one version.
+
+    For each artifact: `begin`, `write` from the offset that `begin` returned, `end`. Then `commit`. A session that was cut
+    is opened again under the same id and goes on from what was durable. Closing without `commit` leaves it resumable.
+    """
+
+    @property
+    def session(self) -> str:
+        """The session's id, 32 hex digits, chosen by the depositor."""
+        ...
+
+    @property
+    def committed_version(self) -> Version | None:
+        """The version that this session has committed, if its `commit` succeeded earlier."""
+        ...
+
+    def begin(self, spec: ArtifactSpec) -> int:
+        """Start or continue the artifact; return the offset from which bytes are still needed."""
+        ...
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the artifact; blocks while the pipeline is full."""
+        ...
+
+    def end(self, *, sha256: str) -> Artifact:
+        """Close the artifact; raises `InvalidInput` if size or SHA-256 (hex) of what arrived differ from what was announced."""
+        ...
+
+    def commit(self, *, message: str, author: str) -> Version:
+        """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the session's resources."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Archive(Protocol):
+    """An archive, wherever it is. Close it, or use it in a `with` block.
+
+    >>> with engram_client.open("/data/memories") as archive:  # doctest: +SKIP
+    ...     for artifact in archive.artifacts(Address.parse("retina/bars")):
+    ...         print(artifact.address, artifact.size)
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the archive is."""
+        ...
+
+    def create_vault(self, name: str) -> Vault:
+        """Create a vault with keys of its own; raises `AlreadyExists`."""
+        ...
+
+    def vaults(self) -> Iterator[Vault]:
+        """Yield the vaults that this identity can open, by name."""
+        ...
+
+    def memories(self, vault: str) -> Iterator[Memory]:
+        """Yield the memories of a vault, by name."""
+        ...
+
+    def versions(self, memory: Address) -> Iterator[Version]:
+        """Yield the versions of a memory, newest first."""
+        ...
+
+    def version(self, address: Address) -> Version:
+        """Return one version; without a number the newest."""
+        ...
+
+    def artifacts(self, address: Address) -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+        ...
+
+    def artifact(self, address: AnyAddress) -> Artifact:
+        """Return one artifact, by address or by content; raises `NotFound`."""
+        ...
+
+    def open_deposit(self, memory: Address, *, session: str) -> Deposit:
+        """Open or resume the deposit session `session` (32 hex digits) into a memory, which is made if it is new."""
+        ...
+
+    def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256.
+
+        Raises `Damaged` instead of yielding anything that is not what was deposited.
+        """
+        ...
+
+    def replay(
+        self,
+        student: AnyAddress,
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> ReplayResult:
+        """Run a student over a stimulus and return its outputs, saved as a new version of memory `save_to` if given.
+
+        A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
+        (the name `""` stands for the student's only input); the first axis is time.
+        """
+        ...
+
+    def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
+        """Check everything that `scope` (all vaults if `None`) stands on, yielding one finding for each object and artifact.
+
+        With `read_data`, every artifact is also decrypted and compared with its SHA-256; without, only the stored objects'
+        public hashes are.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+__all__ = ["AnyArray", "Archive", "ArtifactSpec", "Deposit", "ReplayResult"]

@@ -1,0 +1,1 @@
+"""Replay: running preserved students, exactly."""
