@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engram_format.address import Address
+
+AnyArray = NDArray[np.generic]
 
 Scalar = str | int | float | bool
 """One value of an artifact's metadata."""
@@ -113,3 +118,32 @@ class Finding:
     """Bytes that were read and checked."""
     detail: str = ""
     """One sentence where the result is not sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSpec:
+    """What a depositor says of an artifact before sending its bytes."""
+
+    path: str
+    """Where it goes in the version."""
+    size: int
+    """Bytes that will follow."""
+    kind: Kind | None = None
+    """Overrides what the content shows."""
+    time_ns: int = 0
+    """When the original was last changed; 0 if unknown."""
+    metadata: Metadata = field(default_factory=dict)
+    made_from: tuple[str, ...] = ()
+    """SHA-256 of the artifacts that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay did."""
+
+    outputs: Mapping[str, AnyArray]
+    """By output name; the first axis is time."""
+    receipt: Mapping[str, Scalar]
+    """Student, stimulus and output digests and the execution profile, flat, as stored in the replay's metadata."""
+    saved: Artifact | None
+    """The replay as an artifact, if it was to be saved."""

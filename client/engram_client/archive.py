@@ -7,45 +7,20 @@ gRPC. Both pass one test suite (`tests/doors`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
-import numpy as np
 from engram_format.address import Address, AnyAddress
-from engram_format.catalog import Artifact, Finding, Kind, Memory, Metadata, Scalar, Vault, Version
-from numpy.typing import NDArray
-
-AnyArray = NDArray[np.generic]
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactSpec:
-    """What a depositor says of an artifact before sending its bytes."""
-
-    path: str
-    """Where it goes in the version."""
-    size: int
-    """Bytes that will follow."""
-    kind: Kind | None = None
-    """Overrides what the content shows."""
-    time_ns: int = 0
-    """When the original was last changed; 0 if unknown."""
-    metadata: Metadata = field(default_factory=dict)
-    made_from: tuple[str, ...] = ()
-    """SHA-256 of the artifacts that it was made from."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """What a replay did."""
-
-    outputs: Mapping[str, AnyArray]
-    """By output name; the first axis is time."""
-    receipt: Mapping[str, Scalar]
-    """Student, stimulus and output digests and the execution profile, flat, as stored in the replay's metadata."""
-    saved: Artifact | None
-    """The replay as an artifact, if it was to be saved."""
+from engram_format.catalog import (
+    AnyArray,
+    Artifact,
+    ArtifactSpec,
+    Finding,
+    Memory,
+    ReplayResult,
+    Vault,
+    Version,
+)
 
 
 class Deposit(Protocol):

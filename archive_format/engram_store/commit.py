@@ -1,0 +1,213 @@
+"""Committing a session: manifests, the version's tree, and one record in the log (SPEC.md sections 10 and 11)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from engram_format.catalog import ArtifactSpec, Kind
+from engram_format.codecs import Zstd
+from engram_format.errors import Conflict, NotFound
+from engram_format.history import Commit, History, run_name
+from engram_format.ids import ContentId, Digest, ObjectName, SessionId
+from engram_format.index import IndexRun
+from engram_format.location import Location, LocationPage
+from engram_format.manifest import Manifest, Segment, TreeEntry, TreePage, page_entries
+from engram_format.record import Record, RecordKind
+from engram_format.session import SessionKey
+from engram_store.dedup import KnownContent, mergeable
+from engram_store.frames import FrameReader
+from engram_store.packing import PackWriter, encode_verified
+from engram_store.rows import Rows
+from engram_store.vault import VaultStore
+
+_META_ROLE: Final = "meta"
+_SALT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An artifact whose bytes are complete."""
+
+    spec: ArtifactSpec
+    kind: Kind
+    sha256: Digest
+    rows: Rows
+    segments: tuple[Segment, ...]
+
+    @property
+    def entry(self) -> TreeEntry:
+        """How it stands in a version's tree."""
+        return TreeEntry(
+            path=self.spec.path,
+            kind=self.kind,
+            size=self.spec.size,
+            sha256=self.sha256,
+            time_ns=self.spec.time_ns,
+            stored_size=self.rows.stored_size,
+            frames=self.rows.count,
+        )
+
+
+class MetaWriter:
+    """Writes frames that describe, into packs of the same form as all others."""
+
+    def __init__(
+        self, store: VaultStore, key: SessionKey, session: SessionId, *, parity: bool, entropy: Callable[[int], bytes]
+    ) -> None:
+        self._store = store
+        self._packs = PackWriter(
+            store,
+            key,
+            session,
+            role=_META_ROLE,
+            parity=parity,
+            first=_first_free(store, key),
+            trail=lambda: b"",
+            stored=lambda: None,
+            entropy=entropy,
+        )
+
+    def add(self, body: bytes) -> Location:
+        """Store one encoded object as a frame."""
+        content = ContentId.of(body, id_key=self._store.id_key)
+        return self._packs.add(encode_verified(body, (Zstd(level=3),)), content=content, trail_bytes=0)
+
+    def finish(self) -> list[ObjectName]:
+        """Put everything; return the names of the objects."""
+        try:
+            self._packs.finish()
+        finally:
+            self._packs.close()
+        return self._packs.names
+
+
+def commit_session(
+    store: VaultStore,
+    frames: FrameReader,
+    key: SessionKey,
+    session: SessionId,
+    *,
+    memory: str,
+    ended: list[Ended],
+    known: KnownContent,
+    packs: list[ObjectName],
+    message: str,
+    author: str,
+    parity: bool,
+    clock: Callable[[], int],
+    entropy: Callable[[int], bytes],
+) -> Commit:
+    """Describe the session's artifacts and append them as the memory's next version; return it.
+
+    Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one.
+    """
+    writer = MetaWriter(store, key, session, parity=parity, entropy=entropy)
+    manifests = {item.spec.path: (item.entry, writer.add(_manifest(item, writer).to_bytes())) for item in ended}
+    history = store.refresh()
+    merged = mergeable(history)
+    runs = [IndexRun.from_bytes(frames.read(location)) for location in merged]
+    index = IndexRun.merged([known.written(), *runs])
+    index_adds = LocationPage.of(writer.add(piece.to_bytes()) for piece in index.pieces())
+    index_drops = tuple(sorted(run_name(location) for location in merged))
+    tree, count = _write_tree(writer, frames, history, memory, manifests)
+    packs = [*packs, *writer.finish()]
+    used = {pack.name for item in ended for page in item.rows.pages() for pack in page.packs}
+    depends = tuple(sorted(used.difference(packs)))
+    store.check_end()
+    while True:
+        if session in history.sessions:
+            return history.at(*history.sessions[session])
+        condemned = history.condemned.intersection((*packs, *depends))
+        if condemned:
+            raise Conflict(f"{len(condemned)} objects that this session needs were collected meanwhile: deposit again")
+        versions = history.commits.get(memory, ())
+        commit = Commit(
+            memory=memory,
+            number=len(versions) + 1,
+            parents=tuple(version.version_id for version in versions[-1:]),
+            author=author,
+            message=message,
+            time_ns=clock(),
+            tree=tree,
+            artifacts=count,
+            added=len(ended),
+            objects=tuple(sorted(packs)),
+            depends=depends,
+            index_adds=index_adds,
+            index_drops=index_drops,
+        )
+        if _append(store, history, key, session, commit, salt=entropy(_SALT_BYTES)):
+            store.refresh()
+            return commit
+        newer = store.refresh()
+        if len(newer.commits.get(memory, ())) != len(versions):  # another writer was first in this very memory
+            writer = MetaWriter(store, key, session, parity=parity, entropy=entropy)
+            tree, count = _write_tree(writer, frames, newer, memory, manifests)
+            packs = [*packs, *writer.finish()]
+        history = newer
+
+
+def read_tree(frames: FrameReader, commit: Commit) -> Iterable[tuple[TreeEntry, Location]]:
+    """Yield the entries of a version, by path, and where their manifests lie."""
+    for location in commit.tree:
+        page = TreePage.from_bytes(frames.read(location))
+        yield from zip(page.entries, page.manifests, strict=True)
+
+
+def _append(
+    store: VaultStore, history: History, key: SessionKey, session: SessionId, commit: Commit, *, salt: bytes
+) -> bool:
+    place = Record(history.length, history.last_digest, RecordKind.COMMIT, session, b"")
+    payload = key.encrypt_payload(commit.to_bytes(), salt=salt, context=place.context)
+    return store.append(Record(place.seq, place.previous, place.kind, place.session, payload))
+
+
+def _manifest(item: Ended, writer: MetaWriter) -> Manifest:
+    pages = item.rows.pages()
+    inline = pages[0] if item.rows.fits_inline else None
+    return Manifest(
+        kind=item.kind,
+        size=item.spec.size,
+        sha256=item.sha256,
+        time_ns=item.spec.time_ns,
+        metadata=item.spec.metadata,
+        made_from=tuple(Digest.parse(digest) for digest in item.spec.made_from),
+        segments=item.segments,
+        inline=inline,
+        pages=None if inline is not None else LocationPage.of([writer.add(page.to_bytes()) for page in pages]),
+        page_starts=() if inline is not None else item.rows.page_starts(),
+    )
+
+
+def _write_tree(
+    writer: MetaWriter,
+    frames: FrameReader,
+    history: History,
+    memory: str,
+    manifests: dict[str, tuple[TreeEntry, Location]],
+) -> tuple[LocationPage, int]:
+    """Write the tree of the next version: the newest one's entries, with ours in place of those of the same path."""
+    versions = history.commits.get(memory, ())
+    entries = {entry.path: (entry, location) for entry, location in read_tree(frames, versions[-1])} if versions else {}
+    entries |= manifests
+    pages = []
+    for page in page_entries(entry for entry, _ in entries.values()):
+        located = LocationPage.of(entries[entry.path][1] for entry in page)
+        pages.append(writer.add(TreePage(tuple(page), located).to_bytes()))
+    return LocationPage.of(pages), len(entries)
+
+
+def _first_free(store: VaultStore, key: SessionKey) -> int:
+    """Return the first number under which the session has no describing pack, left by an attempt that was cut."""
+    return next(number for number in itertools.count() if not _exists(store, key.object_name(_META_ROLE, number)))
+
+
+def _exists(store: VaultStore, name: ObjectName) -> bool:
+    try:
+        store.backend.stat(name.key)
+        return True
+    except NotFound:
+        return False

@@ -1,0 +1,156 @@
+"""Reading frames: ranged, decrypted, decoded, and repaired from parity where they are damaged."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Final
+
+from engram_format import shards
+from engram_format.errors import Damaged, FormatError, NotFound
+from engram_format.frame import decode_frame
+from engram_format.ids import ObjectName
+from engram_format.location import Location, PackRef
+from engram_format.pack import PackCipher, PackHeader
+from engram_store.backend import Span
+from engram_store.vault import VaultStore
+
+logger = logging.getLogger(__name__)
+
+_MAX_SPAN_BYTES: Final = 4 * 2**20
+"""Neighbouring frames are fetched together up to this many bytes."""
+_SPANS_AHEAD: Final = 4
+"""Spans fetched and decoded ahead of the reader: bounds the memory of a read."""
+_CACHED_FRAMES: Final = 64
+_MAX_CACHED_FRAME_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Frames that lie side by side in one pack."""
+
+    pack: PackRef
+    frames: tuple[Location, ...]
+
+    @property
+    def span(self) -> Span:
+        first, last = self.frames[0].place, self.frames[-1].place
+        return Span(first.offset, last.offset + last.length - first.offset)
+
+
+class FrameReader:
+    """Reads the frames of one vault. Thread-safe; holds a few small frames and one repaired pack."""
+
+    def __init__(self, store: VaultStore, *, workers: Executor) -> None:
+        self._store = store
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[Location, bytes] = OrderedDict()
+        self._repaired: tuple[ObjectName, bytes] | None = None
+
+    def read(self, location: Location) -> bytes:
+        """Return the original of one frame, such as a manifest; small ones are kept."""
+        with self._lock:
+            if location in self._cache:
+                self._cache.move_to_end(location)
+                return self._cache[location]
+        (original,) = self._read_run(_Run(location.pack, (location,)))
+        data = bytes(original)
+        if len(data) <= _MAX_CACHED_FRAME_BYTES:
+            with self._lock:
+                self._cache[location] = data
+                while len(self._cache) > _CACHED_FRAMES:
+                    self._cache.popitem(last=False)
+        return data
+
+    def stream(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview]:
+        """Yield the originals of frames in order, fetching a bounded number of spans ahead."""
+        ahead: deque[Future[list[bytes | memoryview]]] = deque()
+        try:
+            for run in _runs(locations):
+                ahead.append(self._workers.submit(self._read_run, run))
+                if len(ahead) > _SPANS_AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _read_run(self, run: _Run) -> list[bytes | memoryview]:
+        cipher = self._cipher(run.pack)
+        span = run.span
+        key = run.pack.name.key
+        try:
+            data = memoryview(self._store.backend.get(key, span))
+            return self._decode(cipher, run.frames, data, base=span.start)
+        except Damaged as error:
+            logger.warning("object %s of vault %s is damaged and is being repaired for reading", key, self._store.vault)
+            whole = self._repair(run.pack, cause=error)
+        except NotFound as error:
+            raise Damaged(
+                f"object {key} of vault {self._store.name!r} is missing from {self._store.backend.url}: "
+                "restore it from a replica"
+            ) from error
+        return self._decode(cipher, run.frames, memoryview(whole), base=0)
+
+    def _cipher(self, pack: PackRef) -> PackCipher:
+        key = self._store.session_key(pack.session)
+        header = PackHeader.of(key, vault=self._store.vault, session=pack.session, pack=pack.pack)
+        return PackCipher(key, header)
+
+    @staticmethod
+    def _decode(
+        cipher: PackCipher, frames: Sequence[Location], data: memoryview, *, base: int
+    ) -> list[bytes | memoryview]:
+        originals = []
+        for frame in frames:
+            place = frame.place
+            start = place.offset - base
+            plaintext = cipher.decrypt_frame(place.index, data[start : start + place.length])
+            original = decode_frame(plaintext)
+            if len(original) != place.raw_size:
+                raise FormatError(
+                    f"frame {place.index} of pack {frame.pack.pack} has another length than its recipe says"
+                )
+            originals.append(original)
+        return originals
+
+    def _repair(self, pack: PackRef, *, cause: Damaged) -> bytes:
+        """Rebuild a whole pack in memory; what is stored stays as it is, for `engram verify` to report."""
+        with self._lock:
+            if self._repaired is not None and self._repaired[0] == pack.name:
+                return self._repaired[1]
+        where = f"object {pack.name.key} of vault {self._store.name!r} at {self._store.backend.url}"
+        try:
+            whole = shards.repair(memoryview(self._store.backend.get(pack.name.key)))
+        except Damaged as error:
+            raise Damaged(f"{where} is damaged and cannot be repaired ({error}): restore it from a replica") from cause
+        with self._lock:
+            self._repaired = (pack.name, whole)
+        return whole
+
+
+def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
+    """Join frames that lie side by side in a pack, up to a span's length."""
+    run: list[Location] = []
+    size = 0
+    for location in locations:
+        last = run[-1] if run else None
+        joins = (
+            last is not None
+            and location.pack == last.pack
+            and location.place.offset == last.place.offset + last.place.length
+            and size + location.place.length <= _MAX_SPAN_BYTES
+        )
+        if run and not joins:
+            yield _Run(run[0].pack, tuple(run))
+            run, size = [], 0
+        run.append(location)
+        size += location.place.length
+    if run:
+        yield _Run(run[0].pack, tuple(run))

@@ -1,0 +1,186 @@
+"""An archive: one root in a storage, its keystore, and the vaults that an identity can open."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Self
+
+from engram_format.address import check_name
+from engram_format.descriptor import DESCRIPTOR_KEY, SPECIFICATION_KEY, ArchiveId, Descriptor
+from engram_format.errors import AlreadyExists, Damaged, NotFound
+from engram_format.identity import Identity
+from engram_format.ids import SessionId
+from engram_format.keys import ArchiveKeys, VaultKeys
+from engram_store.backend import Backend
+from engram_store.deposit import DepositSession
+from engram_store.keystore import Keystore
+from engram_store.probe import require_put_if_absent
+from engram_store.reader import VaultReader
+from engram_store.vault import VaultStore
+from engram_store.wrappers import Prefixed
+
+_WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
+
+
+class Repository:
+    """An open archive. Thread-safe; close it, or use it in a `with` block."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        keystore: Keystore,
+        descriptor: Descriptor,
+        keys: ArchiveKeys,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._backend, self._keystore, self._descriptor, self._keys = backend, keystore, descriptor, keys
+        self._clock, self._entropy = clock, entropy
+        self._workers = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="engram-work")
+        self._lock = threading.Lock()
+        self._open_vaults: dict[str, VaultReader] = {}
+        self._probed = False
+
+    @classmethod
+    def create(cls, backend: Backend, keystore_backend: Backend, identity: Identity, *, parity: bool) -> Descriptor:
+        """Make a new archive, sealed to an identity; the descriptor is put last, and makes it one."""
+        if _exists(backend, DESCRIPTOR_KEY):
+            raise AlreadyExists(f"there is an archive at {backend.url}: open it, or choose another place")
+        require_put_if_absent(backend, prefix="probe/")
+        keystore = Keystore(keystore_backend, identity)
+        try:
+            keystore.create()
+        except AlreadyExists:
+            keystore.open()  # left by an attempt that was cut: the same identity can use it
+        descriptor = Descriptor(ArchiveId(os.urandom(ArchiveId.LENGTH)), parity)
+        _put_once(backend, SPECIFICATION_KEY, specification().encode())
+        backend.put_if_absent(DESCRIPTOR_KEY, descriptor.to_bytes())
+        return descriptor
+
+    @classmethod
+    def open(
+        cls,
+        backend: Backend,
+        keystore_backend: Backend,
+        identity: Identity,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
+        """Open an archive; raises `NotFound` where there is none and `Denied` where it is sealed to others."""
+        try:
+            descriptor = Descriptor.from_bytes(backend.get(DESCRIPTOR_KEY))
+        except NotFound as error:
+            raise NotFound(
+                f"there is no archive at {backend.url}: make one with 'engram init', or name another with --archive"
+            ) from error
+        keystore = Keystore(keystore_backend, identity, entropy=entropy)
+        return cls(backend, keystore, descriptor, keystore.open(), clock=clock, entropy=entropy)
+
+    @property
+    def url(self) -> str:
+        """Where the archive is."""
+        return self._backend.url
+
+    @property
+    def backend(self) -> Backend:
+        """The storage of the whole archive."""
+        return self._backend
+
+    def create_vault(self, name: str) -> VaultReader:
+        """Create a vault with keys of its own; raises `AlreadyExists`."""
+        tag = self._keys.tag(check_name(name, what="vault"))
+        self._require_probed()
+        vault = self._keystore.claim(tag)
+        drawn = VaultKeys.from_entropy(self._entropy(32), vault=vault, name=name)
+        store = self._store({0: self._keystore.wrap(tag, drawn)})
+        if store.found():
+            return self._remember(name, store)
+        if store.founded_by_other():  # another identity was first; the key that we wrapped opens nothing
+            self._keystore.forget(tag, store.keys[0])
+        raise AlreadyExists(f"there is a vault {name!r} in this archive: deposit into it, or choose another name")
+
+    def vault(self, name: str) -> VaultReader:
+        """Return a vault by name; raises `NotFound` or `Denied`."""
+        with self._lock:
+            if name in self._open_vaults:
+                return self._open_vaults[name]
+        keys = self._keystore.unwrap(self._keys.tag(check_name(name, what="vault")), name=name)
+        return self._remember(name, self._store(keys))
+
+    def vaults(self) -> Iterator[VaultReader]:
+        """Yield the vaults that this identity can open, by name."""
+        found = {}
+        for tag in self._keystore.tags():
+            keys = self._keystore.unwrap(tag, name=str(tag))
+            store = self._store(keys)
+            if store.exists():
+                found[store.name] = store
+        for name in sorted(found):
+            with self._lock:
+                reader = self._open_vaults.get(name)
+            yield reader or self._remember(name, found[name])
+
+    def open_deposit(self, vault: str, memory: str, *, session: SessionId) -> DepositSession:
+        """Open or resume a deposit session into a memory of a vault."""
+        reader = self.vault(vault)
+        self._require_probed()
+        return DepositSession(
+            reader.store,
+            reader.frames,
+            memory=memory,
+            session=session,
+            parity=self._descriptor.parity,
+            workers=self._workers,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+
+    def close(self) -> None:
+        """End the worker threads."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def _store(self, keys: dict[int, VaultKeys]) -> VaultStore:
+        vault = keys[max(keys)].vault
+        return VaultStore(Prefixed(self._backend, f"v/{vault}/"), keys, workers=self._workers)
+
+    def _remember(self, name: str, store: VaultStore) -> VaultReader:
+        with self._lock:
+            return self._open_vaults.setdefault(name, VaultReader(store, workers=self._workers))
+
+    def _require_probed(self) -> None:
+        """Before the first write of this process, make sure that the storage keeps its promise."""
+        if not self._probed:
+            require_put_if_absent(self._backend, prefix="probe/")
+            self._probed = True
+
+
+def specification() -> str:
+    """Return the text of SPEC.md, which every archive carries."""
+    packaged = importlib.resources.files("engram_format") / "SPEC.md"
+    if packaged.is_file():
+        return packaged.read_text("utf-8")
+    return (Path(__file__).parent.parent / "SPEC.md").read_text("utf-8")  # an editable install of a checkout
+
+
+def _exists(backend: Backend, key: str) -> bool:
+    try:
+        backend.stat(key)
+        return True
+    except NotFound:
+        return False
+
+
+def _put_once(backend: Backend, key: str, value: bytes) -> None:
+    try:
+        backend.put_if_absent(key, value)
+    except AlreadyExists:
+        if backend.get(key) != value:
+            raise Damaged(f"{key} at {backend.url} is not what this version writes: choose an empty place") from None

@@ -1,0 +1,119 @@
+"""`engram replay`: run a student over a stimulus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engram_client.cli.output import write_fields, write_json
+from engram_client.cli.settings import Settings, archive_options
+from engram_format.address import Address, ContentAddress, parse_any
+from engram_format.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engram_client.archive import Archive
+    from engram_format.address import AnyAddress
+    from engram_format.catalog import AnyArray, ReplayResult
+
+
+@click.command(short_help="Run a student over a stimulus.")
+@click.argument("student", metavar="ADDRESS")
+@click.option(
+    "--stimulus",
+    required=True,
+    metavar="ADDRESS|FILE",
+    help="A .npy or .npz file here, or an artifact that is one; the first axis of its arrays is time.",
+)
+@click.option("--save", is_flag=True, help="Keep the replay as a new version of the student's own memory.")
+@click.option("--save-to", metavar="VAULT/MEMORY", help="Keep the replay as a new version of this memory.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT.npz", help="Write the outputs to a file here."
+)
+@click.option("--force", is_flag=True, help="Replace OUT.npz if it is there.")
+@click.option("--author", envvar="ENGRAM_AUTHOR", help="Who replays; by default your user name and this machine's.")
+@archive_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def replay(
+    settings: Settings,
+    *,
+    student: str,
+    stimulus: str,
+    save: bool,
+    save_to: str | None,
+    output: Path | None,
+    force: bool,
+    author: str | None,
+    as_json: bool,
+) -> None:
+    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable."""
+    from engram_client.cli.arrays import write_outputs
+    from engram_client.cli.deposit import this_user
+    from engram_client.local import check_destination
+
+    if save and save_to:
+        raise click.UsageError("--save and --save-to exclude each other.")
+    place, given = parse_any(student), _stimulus(stimulus)
+    if output is not None:
+        check_destination(output, force=force)  # before the student runs, which may take long
+    with settings.open() as archive:
+        kept = _memory(archive, place, save=save, save_to=save_to)
+        result = archive.replay(place, given, save_to=kept, author=author or this_user())
+    if output is not None:
+        write_outputs(output, result.outputs, force=force)
+    _write(result, output, as_json=as_json)
+
+
+def _stimulus(text: str) -> AnyAddress | Mapping[str, AnyArray]:
+    """Return the arrays of a file here if there is one of that name, else the address of an artifact."""
+    from engram_client.cli.arrays import read_stimulus
+
+    path = Path(text)
+    if path.exists():
+        return read_stimulus(path)
+    try:
+        address = parse_any(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"the stimulus {text!r} is neither a file here nor an address: check its name") from error
+    if isinstance(address, Address) and address.path is None:
+        raise InvalidInput(f"the stimulus {text!r} is neither a file here nor an artifact, as vault/memory:path")
+    return address
+
+
+def _memory(archive: Archive, student: AnyAddress, *, save: bool, save_to: str | None) -> Address | None:
+    if save_to is not None:
+        memory = Address.parse(save_to)
+        if memory.memory is None or memory.version is not None or memory.path is not None:
+            raise InvalidInput(
+                f"{memory} is no place for a replay: name a memory, as vault/memory, without a version or path"
+            )
+        return memory
+    if not save:
+        return None
+    if isinstance(student, ContentAddress):
+        student = archive.artifact(student).address
+    return student.at(None).of(None)
+
+
+def _write(result: ReplayResult, output: Path | None, *, as_json: bool) -> None:
+    outputs = [
+        {"name": name, "dtype": str(array.dtype), "shape": list(array.shape)} for name, array in result.outputs.items()
+    ]
+    if as_json:
+        written = None if output is None else str(output)
+        write_json({"outputs": outputs, "receipt": result.receipt, "saved": result.saved, "written": written})
+        return
+    pairs = [
+        (f"output {name}", f"{array.dtype} ({', '.join(map(str, array.shape))})")
+        for name, array in result.outputs.items()
+    ]
+    pairs += [(name, str(value)) for name, value in sorted(result.receipt.items())]
+    if result.saved is not None:
+        pairs.append(("saved", str(result.saved.address)))
+    if output is not None:
+        pairs.append(("written", str(output)))
+    write_fields(pairs)

@@ -1,0 +1,64 @@
+"""`engram serve`: an archive for others, over gRPC."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from engram_client.cli.settings import Settings, storage_options
+from engram_client.opening import is_remote
+from engram_format.errors import InvalidInput
+
+
+@click.command(short_help="Serve an archive over gRPC.")
+@storage_options
+@click.option(
+    "--listen",
+    default="127.0.0.1:8743",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to listen; port 0 takes any free one. Others than this machine need TLS and a token.",
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key of the certificate, PEM.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer token that clients must show."
+)
+@click.pass_obj
+def serve(
+    settings: Settings, *, listen: str, tls_cert: Path | None, tls_key: Path | None, token_file: Path | None
+) -> None:
+    """Serve the archive over gRPC until SIGTERM or Ctrl-C; calls in progress may then finish.
+
+    Prints one line when it is ready: listening on grpc://HOST:PORT.
+    """
+    from engram_server.config import ServeConfig
+    from engram_server.engine import open_archive
+    from engram_server.rpc.serve import serve as serve_until_told
+    from engram_store.identity import load_identity
+
+    url = settings.url
+    if is_remote(url):
+        raise InvalidInput(f"{url} is a service already: name the folder or the s3://bucket/prefix of the archive")
+    host, port = _host_and_port(listen)
+    config = ServeConfig(
+        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file or settings.token_file
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("engram_server").setLevel(logging.INFO)
+    identity = load_identity(settings.identity_path, passphrase=settings.passphrase())
+    archive = open_archive(url, keystore=settings.keystore, identity=identity)
+    scheme = "grpcs" if tls_cert else "grpc"
+    shown = f"[{host}]" if ":" in host else host
+    # The service closes the archive, after the calls in progress have ended.
+    serve_until_told(config, archive, ready=lambda bound: click.echo(f"listening on {scheme}://{shown}:{bound}"))
+
+
+def _host_and_port(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit():
+        raise click.BadParameter(f"{listen!r} is not HOST:PORT.", param_hint="--listen")
+    return host, int(port)

@@ -1,0 +1,257 @@
+"""An archive behind a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+
+import grpc
+
+from engram.v1 import archive_pb2 as pb
+from engram.v1 import archive_pb2_grpc, replay_pb2, replay_pb2_grpc
+from engram.v1.arrays import Assembler, disassemble, header_of
+from engram.v1.names import name_of
+from engram.v1.values import (
+    artifact_of,
+    finding_of,
+    fitting,
+    memory_of,
+    scalars_of,
+    vault_of,
+    version_of,
+)
+from engram_client.remote.channel import Credentials, ServiceUrl, credentials, open_channel
+from engram_client.remote.deposit import RemoteDeposit
+from engram_client.remote.errors import translated
+from engram_format.address import Address, AnyAddress
+from engram_format.catalog import AnyArray, Artifact, Finding, Memory, ReplayResult, Scalar, Vault, Version
+from engram_format.errors import EngramError, Precondition
+
+_PAGE_ITEMS: Final = 10_000
+
+RequestT = TypeVar("RequestT", contravariant=True)
+ResponseT = TypeVar("ResponseT", covariant=True)
+
+
+class _Asking(Protocol[RequestT, ResponseT]):
+    """A method that answers one message with one."""
+
+    def __call__(
+        self, request: RequestT, timeout: float | None = None, metadata: Credentials | None = None
+    ) -> ResponseT: ...
+
+
+class _PageRequest(Protocol):
+    page_token: str
+
+
+class _Page(Protocol):
+    @property
+    def next_page_token(self) -> str: ...
+
+
+PageRequestT = TypeVar("PageRequestT", bound=_PageRequest)
+PageT = TypeVar("PageT", bound=_Page)
+
+
+def connect(
+    url: str, *, token: str | None = None, ca_file: Path | None = None, timeout_s: float = 120.0
+) -> RemoteArchive:
+    """Return the archive that a service keeps.
+
+    `url` is `grpc://host:port`, or `grpcs://host:port` for TLS, checked against the certificates in `ca_file` or those that
+    gRPC trusts. `token` is shown with every call. A single question waits `timeout_s` for its answer; deposits, restores,
+    replays and verifications may last. Nothing is sent before the first call.
+    """
+    parsed = ServiceUrl.parse(url)
+    shown = credentials(parsed, token)
+    return RemoteArchive(open_channel(parsed, ca_file=ca_file), url=url, credentials=shown, timeout_s=timeout_s)
+
+
+class RemoteArchive:
+    """The `Archive` protocol over one gRPC channel. Thread-safe; its deposits and iterators are used by one thread at a time.
+
+    Errors are those that the engine raised; `Unavailable` if the service does not answer.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, url: str, credentials: Credentials, timeout_s: float) -> None:
+        self._channel = channel
+        self._url = url
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._archive = archive_pb2_grpc.ArchiveServiceStub(channel)
+        self._replay = replay_pb2_grpc.ReplayServiceStub(channel)
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._url
+
+    def create_vault(self, name: str) -> Vault:
+        """Create a vault with keys of its own; raises `AlreadyExists`."""
+        request = pb.CreateVaultRequest(name=name_of(Address(name)))
+        return vault_of(self._ask(self._archive.CreateVault, request).vault)
+
+    def vaults(self) -> Iterator[Vault]:
+        """Yield the vaults that the service can open, by name."""
+        for page in self._pages(self._archive.ListVaults, pb.ListVaultsRequest(page_size=_PAGE_ITEMS)):
+            yield from map(vault_of, page.vaults)
+
+    def memories(self, vault: str) -> Iterator[Memory]:
+        """Yield the memories of a vault, by name."""
+        request = pb.ListMemoriesRequest(parent=name_of(Address(vault)), page_size=_PAGE_ITEMS)
+        for page in self._pages(self._archive.ListMemories, request):
+            yield from map(memory_of, page.memories)
+
+    def versions(self, memory: Address) -> Iterator[Version]:
+        """Yield the versions of a memory, newest first."""
+        request = pb.ListVersionsRequest(parent=name_of(memory), page_size=_PAGE_ITEMS)
+        for page in self._pages(self._archive.ListVersions, request):
+            yield from map(version_of, page.versions)
+
+    def version(self, address: Address) -> Version:
+        """Return one version; without a number the newest."""
+        return version_of(self._ask(self._archive.GetVersion, pb.GetVersionRequest(name=name_of(address))).version)
+
+    def artifacts(self, address: Address) -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+        request = pb.ListArtifactsRequest(parent=name_of(address), page_size=_PAGE_ITEMS)
+        for page in self._pages(self._archive.ListArtifacts, request):
+            yield from map(artifact_of, page.artifacts)
+
+    def artifact(self, address: AnyAddress) -> Artifact:
+        """Return one artifact, by address or by content; raises `NotFound`."""
+        return artifact_of(self._ask(self._archive.GetArtifact, pb.GetArtifactRequest(name=name_of(address))).artifact)
+
+    def open_deposit(self, memory: Address, *, session: str) -> RemoteDeposit:
+        """Open or resume the deposit session `session` (32 hex digits) into a memory, which is made if it is new."""
+        self._check_open()
+        with fitting(f"the session id {session!r:.100}"):
+            step = pb.DepositRequest.Open(memory=name_of(memory), session=session)
+        return RemoteDeposit(
+            lambda steps: self._archive.Deposit(steps, metadata=self._credentials),
+            step,
+            url=self._url,
+            timeout_s=self._timeout_s,
+        )
+
+    def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the artifact's bytes from `start` up to `stop`, as the service has checked them.
+
+        Raises `Damaged` instead of yielding anything that is not what was deposited.
+        """
+        self._check_open()
+        with fitting(f"the range {start}:{stop} of {address}"):
+            request = pb.RestoreRequest(name=name_of(address), start=start, stop=stop)
+        call = self._archive.Restore(request, metadata=self._credentials)
+        try:
+            with translated(self._url):
+                for response in call:
+                    yield response.data
+        finally:
+            # A reader that stops early would otherwise leave the service sending; after the end this does nothing.
+            call.cancel()
+
+    def replay(
+        self,
+        student: AnyAddress,
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> ReplayResult:
+        """Run a student over a stimulus and return its outputs, saved as a new version of memory `save_to` if given."""
+        self._check_open()
+        inline = stimulus if isinstance(stimulus, Mapping) else {}
+        for name, array in inline.items():
+            header_of(name, array)  # refuses here what could only break the stream later
+        with fitting(f"the author {author!r:.100}"):
+            start = replay_pb2.ReplayRequest.Start(
+                student=name_of(student),
+                stimulus=None if isinstance(stimulus, Mapping) else name_of(stimulus),
+                save_to=None if save_to is None else name_of(save_to),
+                author=author,
+            )
+        call = self._replay.Replay(_replay_steps(start, inline), metadata=self._credentials)
+        try:
+            with translated(self._url):
+                return _replay_result(call)
+        finally:
+            call.cancel()
+
+    def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
+        """Check everything that `scope` (all vaults if `None`) stands on, yielding a finding for each object and artifact."""
+        self._check_open()
+        request = pb.VerifyRequest(scope="" if scope is None else name_of(scope), read_data=read_data)
+        call = self._archive.Verify(request, metadata=self._credentials)
+        try:
+            with translated(self._url):
+                for response in call:
+                    yield from map(finding_of, response.findings)
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        """Close the connection; what is in progress on it is cut."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Precondition(f"the connection to {self._url} is closed: connect again")
+
+    def _ask(self, method: _Asking[RequestT, ResponseT], request: RequestT) -> ResponseT:
+        self._check_open()
+        with translated(self._url):
+            return method(request, timeout=self._timeout_s, metadata=self._credentials)
+
+    def _pages(self, method: _Asking[PageRequestT, PageT], request: PageRequestT) -> Iterator[PageT]:
+        while True:
+            page = self._ask(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+def _replay_steps(
+    start: replay_pb2.ReplayRequest.Start, inline: Mapping[str, AnyArray]
+) -> Iterator[replay_pb2.ReplayRequest]:
+    """Yield what asks for a replay; gRPC takes it on a thread of its own, no faster than the service does."""
+    yield replay_pb2.ReplayRequest(start=start)
+    for part in disassemble(inline):
+        if isinstance(part, bytes):
+            yield replay_pb2.ReplayRequest(data=part)
+        else:
+            yield replay_pb2.ReplayRequest(header=part)
+
+
+def _replay_result(responses: Iterator[replay_pb2.ReplayResponse]) -> ReplayResult:
+    """Put a replay together from its parts."""
+    receipt: dict[str, Scalar] = {}
+    outputs = Assembler()
+    saved: Artifact | None = None
+    for response in responses:
+        match response.WhichOneof("part"):
+            case "receipt":
+                receipt = scalars_of(response.receipt.entries)
+            case "header":
+                outputs.begin(response.header)
+            case "data":
+                outputs.fill(response.data)
+            case "saved":
+                saved = artifact_of(response.saved)
+            case _:
+                raise EngramError("the service sent a part of a replay that this client does not know: upgrade it")
+    return ReplayResult(outputs=outputs.finish(), receipt=receipt, saved=saved)

@@ -1,0 +1,318 @@
+"""Files into an archive and out of it again: resumable, checked, and never half done. Works through every door."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from engram_client.archive import Archive, Deposit
+from engram_client.journal import Journal, deposit_key, new_session
+from engram_client.local import check_destination, local_errors, written_whole
+from engram_format.address import Address, AnyAddress, check_path
+from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
+from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far a transfer has come."""
+
+    subject: str
+    """The file or the artifact that moves now."""
+    done: int
+    """Bytes so far, of the whole transfer; what an earlier run had sent is counted."""
+    total: int
+
+
+Progress = Callable[[Advance], None]
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to deposit, as it was when the deposit was planned; it must still be that when it has been read."""
+
+    path: Path
+    artifact: str
+    """Where it goes in the version."""
+    size: int
+    time_ns: int
+    inode: tuple[int, int]
+    """Device and inode, which change when another file takes the name."""
+
+
+def plan_sources(files: Sequence[Path], *, to: Address, warn: Warn) -> tuple[Source, ...]:
+    """Return what a deposit of `files` consists of, in the order of sending.
+
+    A file goes to the path of `to`, or under its own name; what lies below a folder goes under its path relative to that
+    folder. With several files, or a folder, the path of `to` is the folder in the version that they go under. Symbolic links
+    and special files below a folder are left out, each with a warning; a link that is itself named is followed.
+    """
+    sources: list[Source] = []
+    for file in files:
+        path = file.absolute()
+        with local_errors(path, "read"):
+            status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            below = [(found, found.relative_to(path).as_posix(), seen) for found, seen in _walk(path, warn=warn)]
+        elif stat.S_ISREG(status.st_mode):
+            below = [(path, path.name, status)]
+        else:
+            raise InvalidInput(f"{path} is neither a file nor a folder: only these can be deposited")
+        for found, name, seen in below:
+            artifact = _artifact_path(name, to=to, alone=len(files) == 1 and found == path)
+            sources.append(Source(found, artifact, seen.st_size, seen.st_mtime_ns, (seen.st_dev, seen.st_ino)))
+    if not sources:
+        raise InvalidInput(
+            f"there is nothing to deposit: {', '.join(map(str, files)) or 'no name'} holds no regular file"
+        )
+    _check_distinct(sources)
+    return tuple(sources)
+
+
+def deposit_files(
+    archive: Archive,
+    files: Sequence[Path],
+    *,
+    to: Address,
+    kind: Kind | None = None,
+    message: str = "",
+    author: str = "",
+    metadata: Metadata | None = None,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
+    journal: Journal | None = None,
+) -> Version:
+    """Deposit files and folders as one new version of the memory `to` and return it; `plan_sources` says what goes where.
+
+    With a journal, a call that was cut is resumed by the same call, and one whose commit succeeded unnoticed returns that
+    version. Raises `InvalidInput` if a file grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
+    """
+    if to.memory is None or to.version is not None:
+        raise InvalidInput(f"{to} is no place for a deposit: name a memory, as vault/memory, without a version")
+    memory = to.of(None)
+    given = dict(metadata or {})
+    sources = plan_sources(files, to=to, warn=warn or _say_nothing)
+    told = [(str(source.path), source.artifact, source.size, source.time_ns) for source in sources]
+    key = deposit_key(archive.url, memory, told, kind=kind, metadata=given)
+    session = journal.session(key) if journal else new_session()
+    try:
+        with archive.open_deposit(memory, session=session) as deposit:
+            version = deposit.committed_version
+            if version is None:
+                _send_all(deposit, sources, kind=kind, metadata=given, progress=progress or _say_nothing)
+                version = deposit.commit(message=message, author=author)
+    except (InvalidInput, Conflict, Damaged):
+        # This session can never be committed; the next run of the command has to begin another.
+        if journal:
+            journal.forget(key)
+        raise
+    if journal:
+        journal.forget(key)
+    return version
+
+
+def restore_file(
+    archive: Archive,
+    address: AnyAddress,
+    dest: Path,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the artifact's bytes from `start` up to `stop` to `dest`, a file's name or a folder, and return the file's path.
+
+    The file appears under its name when all bytes are there and checked, or not at all; it is readable by its owner only. A
+    whole restore has the original's time of change. Raises `AlreadyExists` if the name is taken, unless `force`, and
+    `Damaged` if what comes is not what was deposited.
+    """
+    artifact = archive.artifact(address)
+    path = destination_of(artifact, dest)
+    check_destination(path, force=force)
+    with written_whole(path, force=force) as file:
+        for piece in _checked(archive, artifact, start=start, stop=stop, progress=progress or _say_nothing):
+            file.write(piece)
+        file.flush()
+        if artifact.time_ns and start == 0 and stop is None:
+            os.utime(file.fileno(), ns=(artifact.time_ns, artifact.time_ns))
+    return path
+
+
+def restore_stream(
+    archive: Archive,
+    address: AnyAddress,
+    out: BinaryIO,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Write the artifact's bytes from `start` up to `stop` to a stream; raises `Damaged` at the end if they are not whole."""
+    artifact = archive.artifact(address)
+    for piece in _checked(archive, artifact, start=start, stop=stop, progress=progress or _say_nothing):
+        out.write(piece)
+    out.flush()
+    return artifact
+
+
+def destination_of(artifact: Artifact, dest: Path) -> Path:
+    """Return where a restore to `dest` puts an artifact: in it, under the artifact's last name, if it is a folder."""
+    with local_errors(dest, "written"):
+        return dest / _path_of(artifact).rpartition("/")[2] if dest.is_dir() else dest
+
+
+def _checked(
+    archive: Archive, artifact: Artifact, *, start: int, stop: int | None, progress: Progress
+) -> Iterator[bytes]:
+    if start < 0 or start > artifact.size or (stop is not None and stop < start):
+        raise InvalidInput(
+            f"bytes {start} to {'the end' if stop is None else stop} are no range of {artifact.address}, "
+            f"which has {artifact.size} bytes"
+        )
+    total = min(artifact.size, artifact.size if stop is None else stop) - start
+    digest, done = hashlib.sha256(), 0
+    # `artifact.address` has its version number: a newer version committed meanwhile is not mixed in.
+    for piece in archive.read(artifact.address, start=start, stop=stop):
+        digest.update(piece)
+        done += len(piece)
+        yield piece
+        progress(Advance(str(artifact.address), done, total))
+    whole = total == artifact.size
+    if done != total or (whole and digest.hexdigest() != artifact.sha256):
+        raise Damaged(
+            f"{artifact.address} came back with {done} of {total} bytes and SHA-256 {digest.hexdigest()}, "
+            "which is not what was deposited: run 'engram verify'"
+        )
+
+
+def _walk(folder: Path, *, warn: Warn) -> Iterator[tuple[Path, os.stat_result]]:
+    with local_errors(folder, "read"):
+        entries = [(entry, entry.lstat()) for entry in sorted(folder.iterdir())]
+    for entry, status in entries:
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(entry, warn=warn)
+        elif stat.S_ISREG(status.st_mode):
+            yield entry, status
+        else:
+            what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+            warn(f"{entry} is left out: it is {what}")
+
+
+def _artifact_path(name: str, *, to: Address, alone: bool) -> str:
+    # Some file systems return names decomposed (NFD); addresses are composed, so that the same name is found again.
+    composed = unicodedata.normalize("NFC", name)
+    if to.path is None:
+        return check_path(composed)
+    return to.path if alone else check_path(f"{to.path}/{composed}")
+
+
+def _check_distinct(sources: Sequence[Source]) -> None:
+    taken: dict[str, Path] = {}
+    for source in sources:
+        other = taken.setdefault(source.artifact, source.path)
+        if other is not source.path:
+            raise InvalidInput(
+                f"{other} and {source.path} would both become {source.artifact!r}: deposit them one by one with "
+                "--to vault/memory:path"
+            )
+
+
+def _send_all(
+    deposit: Deposit, sources: Sequence[Source], *, kind: Kind | None, metadata: Metadata, progress: Progress
+) -> None:
+    total, done = sum(source.size for source in sources), 0
+    for source in sources:
+        spec = ArtifactSpec(
+            path=source.artifact, size=source.size, kind=kind, time_ns=source.time_ns, metadata=metadata
+        )
+        for position in _send(deposit, source, spec):
+            progress(Advance(str(source.path), done + position, total))
+        done += source.size
+
+
+def _send(deposit: Deposit, source: Source, spec: ArtifactSpec) -> Iterator[int]:
+    """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
+    with _opened(source) as file:
+        offset = deposit.begin(spec)
+        digest, position = hashlib.sha256(), 0
+        while position < source.size:
+            piece = _read(file, source, min(_READ_BYTES, source.size - position))
+            if not piece:
+                raise _changed(source, "shrank")
+            digest.update(piece)
+            if position + len(piece) > offset:
+                deposit.write(memoryview(piece)[max(offset - position, 0) :])
+            position += len(piece)
+            yield position
+        if _read(file, source, 1):
+            raise _changed(source, "grew")
+        with local_errors(source.path, "read"):
+            _check_unchanged(source, os.fstat(file.fileno()))
+        _check_unchanged(source, _status_by_name(source))
+        deposit.end(sha256=digest.hexdigest())
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[BinaryIO]:
+    # Looked at by name first: opening what has become a pipe would wait for ever.
+    _check_unchanged(source, _status_by_name(source))
+    with _present(source):
+        file = source.path.open("rb", buffering=0)
+    with file:
+        _check_unchanged(source, os.fstat(file.fileno()))
+        yield file
+
+
+def _read(file: BinaryIO, source: Source, size: int) -> bytes:
+    with local_errors(source.path, "read"):
+        return file.read(size)
+
+
+def _status_by_name(source: Source) -> os.stat_result:
+    with _present(source):
+        return source.path.stat()
+
+
+@contextmanager
+def _present(source: Source) -> Iterator[None]:
+    try:
+        with local_errors(source.path, "read"):
+            yield
+    except NotFound as error:
+        raise _changed(source, "vanished") from error
+
+
+def _check_unchanged(source: Source, status: os.stat_result) -> None:
+    if (status.st_dev, status.st_ino) != source.inode:
+        raise _changed(source, "was replaced by another file")
+    if status.st_size != source.size:
+        raise _changed(source, "grew" if status.st_size > source.size else "shrank")
+    if status.st_mtime_ns != source.time_ns:
+        raise _changed(source, "was written to")
+
+
+def _changed(source: Source, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{source.path} {what} while it was deposited, so nothing was added: deposit it again when nothing writes to it"
+    )
+
+
+def _path_of(artifact: Artifact) -> str:
+    if artifact.address.path is None:
+        raise InvalidInput(f"{artifact.address} names no artifact: add its path, as vault/memory:path")
+    return artifact.address.path
+
+
+def _say_nothing(_: object) -> None:
+    pass

@@ -1,0 +1,122 @@
+"""Load a student from bytes in memory: never a file, one thread, one provider, so that a replay can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
+
+from engram_format.errors import Exhausted, InvalidInput
+from engram_replay.gate import check_network, metadata_of
+from engram_replay.signature import Signature, Tensor, read_signature, states_in_metadata
+
+PROVIDER = "CPUExecutionProvider"
+OPTIMISATION = "all"
+THREADS = 1
+
+_MAX_BYTES = 512 << 20
+ORT_ERRORS = (
+    ort.EPFail,
+    ort.EngineError,
+    ort.Fail,
+    ort.InvalidArgument,
+    ort.InvalidGraph,
+    ort.InvalidProtobuf,
+    ort.NoModel,
+    ort.NoSuchFile,
+    ort.NotFound,
+    ort.NotImplemented,
+    ort.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+"""What the runtime raises; its errors share no base but `Exception`."""
+
+_TYPES: Mapping[str, np.dtype[np.generic]] = {
+    "tensor(bool)": np.dtype(np.bool_),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A network that is loaded and may be run; it has no state of its own, so several replays may share it."""
+
+    sha256: str
+    """SHA-256 of the network's bytes, 64 hex digits."""
+    signature: Signature
+    session: onnxruntime.InferenceSession = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"student {self.sha256[:12]}"
+
+
+def load_student(data: bytes, *, states: Mapping[str, str] | None = None, max_bytes: int = _MAX_BYTES) -> Student:
+    """Load an ONNX network; `states` pairs its state inputs with outputs as `read_signature` says.
+
+    Raises `InvalidInput` if the bytes are no ONNX network that can be replayed, and `Exhausted` if there are more than
+    `max_bytes`.
+    """
+    if len(data) > max_bytes:
+        raise Exhausted(
+            f"the student has {len(data)} bytes and at most {max_bytes} can be loaded: raise the bound to replay it"
+        )
+    sha256 = hashlib.sha256(data).hexdigest()
+    what = f"student {sha256[:12]}"
+    model = check_network(data, what=what)
+    metadata = metadata_of(model)
+    del model
+    try:
+        session = onnxruntime.InferenceSession(data, sess_options=_options(), providers=[PROVIDER])
+    except ORT_ERRORS as error:
+        raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
+    session.disable_fallback()
+    signature = read_signature(
+        [_tensor(node, what=what) for node in session.get_inputs()],
+        [_tensor(node, what=what) for node in session.get_outputs()],
+        states=states_in_metadata(metadata) if states is None else states,
+    )
+    return Student(sha256=sha256, signature=signature, session=session)
+
+
+def reason(error: BaseException) -> str:
+    """Return what the runtime says of an error, in one line and without its codes."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    return " ".join(text.split()).rstrip(".")[:300]
+
+
+def _options() -> onnxruntime.SessionOptions:
+    """Return the settings that the execution profile names; all that may change a bit is set, not left to a default."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = THREADS
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4  # what is wrong is raised; nothing is written to the terminal
+    for key, value in {
+        "session.load_model_format": "ONNX",
+        "session.disable_prepacking": "0",
+        "session.set_denormal_as_zero": "0",
+        "session.intra_op.allow_spinning": "0",
+        "session.inter_op.allow_spinning": "0",
+    }.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _tensor(node: onnxruntime.NodeArg, *, what: str) -> Tensor:
+    dtype = _TYPES.get(node.type)
+    if dtype is None:
+        raise InvalidInput(
+            f"{what} has {node.name!r} of type {node.type}: only tensors of booleans and real numbers are replayed"
+        )
+    return Tensor(name=node.name, dtype=dtype, shape=tuple(node.shape))

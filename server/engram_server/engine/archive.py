@@ -1,0 +1,172 @@
+"""The facade: every use case of an archive, once, without transport. The command line and gRPC are two doors to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from engram_format.address import Address, AnyAddress, ContentAddress
+from engram_format.catalog import AnyArray, Artifact, Finding, Memory, ReplayResult, Vault, Version
+from engram_format.errors import Exhausted, FormatError, InvalidInput, NotFound
+from engram_format.ids import Digest, SessionId
+from engram_server.engine import describe, replaying
+from engram_server.engine.deposit import Deposit
+from engram_store.reader import Found, VaultReader
+from engram_store.repository import Repository
+from engram_store.verify import all_objects, objects_of, verify_artifacts, verify_log, verify_objects
+
+_MAX_OPEN_DEPOSITS: Final = 8
+"""Each holds up to 130 MiB of buffers."""
+
+
+class Archive:
+    """An archive opened in this process. Thread-safe; close it, or use it in a `with` block."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._deposits = threading.BoundedSemaphore(_MAX_OPEN_DEPOSITS)
+
+    @property
+    def url(self) -> str:
+        """Where the archive is."""
+        return self._repository.url
+
+    def create_vault(self, name: str) -> Vault:
+        """Create a vault with keys of its own; raises `AlreadyExists`."""
+        return describe.vault(self._repository.create_vault(name))
+
+    def vaults(self) -> Iterator[Vault]:
+        """Yield the vaults that this identity can open, by name."""
+        return map(describe.vault, self._repository.vaults())
+
+    def memories(self, vault: str) -> Iterator[Memory]:
+        """Yield the memories of a vault, by name."""
+        reader = self._repository.vault(vault)
+        history = reader.history()
+        for name in sorted(history.commits):
+            yield describe.memory(reader, history.commits[name][-1])
+
+    def versions(self, memory: Address) -> Iterator[Version]:
+        """Yield the versions of a memory, newest first."""
+        reader, name = self._memory(memory)
+        history = reader.history()
+        for number in range(history.newest(name).number, 0, -1):
+            yield describe.version(memory.vault, history.at(name, number))
+
+    def version(self, address: Address) -> Version:
+        """Return one version; without a number the newest."""
+        reader, name = self._memory(address)
+        return describe.version(address.vault, reader.history().at(name, address.version))
+
+    def artifacts(self, address: Address) -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it; without their metadata."""
+        reader, name = self._memory(address)
+        commit = reader.history().at(name, address.version)
+        for found in reader.entries(commit, below=address.path):
+            yield describe.artifact(address.vault, found)
+
+    def artifact(self, address: AnyAddress) -> Artifact:
+        """Return one artifact with its metadata, by address or by content; raises `NotFound`."""
+        reader, found = self._find(address)
+        return describe.artifact(reader.store.name, found, reader.manifest(found))
+
+    def open_deposit(self, memory: Address, *, session: str) -> Deposit:
+        """Open or resume the deposit session `session` into a memory, which is made if it is new."""
+        name = _memory_name(memory)
+        if memory.version is not None or memory.path is not None:
+            raise InvalidInput(f"a deposit goes into a memory, not into {memory}: write {memory.vault}/{name}")
+        if not self._deposits.acquire(blocking=False):
+            raise Exhausted(f"{_MAX_OPEN_DEPOSITS} deposits are under way: wait until one of them ends")
+        try:
+            opened = self._repository.open_deposit(memory.vault, name, session=_session_id(session))
+            versions = self._repository.vault(memory.vault).history().commits.get(name, ())
+        except BaseException:
+            self._deposits.release()
+            raise
+        return Deposit(opened, memory, next_number=len(versions) + 1, closed=self._deposits.release)
+
+    def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield an artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256."""
+        reader, found = self._find(address)
+        return reader.read(reader.manifest(found), start=start, stop=stop)
+
+    def replay(
+        self,
+        student: AnyAddress,
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> ReplayResult:
+        """Run a student over a stimulus, and save what it did as a new version of `save_to` if given."""
+        return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
+        """Check everything that `scope` (all vaults if `None`) stands on."""
+        readers = list(self._repository.vaults()) if scope is None else [self._repository.vault(scope.vault)]
+        for reader in readers:
+            yield from self._verify(reader, scope, read_data=read_data)
+
+    def close(self) -> None:
+        """Let go of threads."""
+        self._repository.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _verify(self, reader: VaultReader, scope: Address | None, *, read_data: bool) -> Iterator[Finding]:
+        log = list(verify_log(reader))
+        yield from log
+        if not log[-1].size:
+            return  # without a log there is nothing to follow
+        history = reader.history()
+        if scope is None or scope.memory is None:
+            found = list(reader.distinct_artifacts())
+            names = all_objects(history)
+        else:
+            commit = history.at(scope.memory, scope.version)
+            found = list(reader.entries(commit, below=scope.path))
+            if scope.path is not None and not found:
+                reader.find(commit, scope.path)
+            names = objects_of(reader, found)
+        yield from verify_objects(reader, names)
+        if read_data:
+            yield from verify_artifacts(reader, found)
+
+    def _memory(self, address: Address) -> tuple[VaultReader, str]:
+        name = _memory_name(address)
+        return self._repository.vault(address.vault), name
+
+    def _find(self, address: AnyAddress) -> tuple[VaultReader, Found]:
+        if isinstance(address, ContentAddress):
+            for reader in self._repository.vaults():
+                found = reader.find_content(Digest.parse(address.sha256))
+                if found is not None:
+                    return reader, found
+            raise NotFound(f"no vault that you can open holds an artifact {address}")
+        if address.path is None:
+            raise InvalidInput(f"{address} names no artifact: write vault/memory[@version]:path")
+        reader, name = self._memory(address)
+        commit = reader.history().at(name, address.version)
+        return reader, reader.find(commit, address.path)
+
+
+def _memory_name(address: Address) -> str:
+    if address.memory is None:
+        raise InvalidInput(f"{address} names no memory: write {address.vault}/memory")
+    return address.memory
+
+
+def _session_id(text: str) -> SessionId:
+    try:
+        return SessionId.parse(text)
+    except FormatError as error:
+        raise InvalidInput(f"{text!r} is no session id: it has 32 lower-case hex digits") from error

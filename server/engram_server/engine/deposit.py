@@ -1,0 +1,70 @@
+"""The use case of depositing: one session as the doors see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from engram_format.address import Address
+from engram_format.catalog import Artifact, ArtifactSpec, Version
+from engram_server.engine import describe
+from engram_store.deposit import DepositSession
+
+
+class Deposit:
+    """An open deposit session. Used by one thread at a time."""
+
+    def __init__(
+        self, session: DepositSession, memory: Address, *, next_number: int, closed: Callable[[], None]
+    ) -> None:
+        self._session = session
+        self._memory = memory
+        self._next_number = next_number
+        self._closed: Callable[[], None] | None = closed
+
+    @property
+    def session(self) -> str:
+        """The session's id, 32 hex digits."""
+        return str(self._session.session)
+
+    @property
+    def committed_version(self) -> Version | None:
+        """The version that this session has committed, if it has."""
+        commit = self._session.committed
+        return describe.version(self._memory.vault, commit) if commit else None
+
+    def begin(self, spec: ArtifactSpec) -> int:
+        """Start or continue an artifact; return the offset, in bytes, from which data is needed."""
+        return self._session.begin(spec)
+
+    def durable(self, path: str) -> int:
+        """Return how many bytes of an artifact would survive a crash now."""
+        return self._session.durable(path)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the artifact; waits while the pipeline is full."""
+        self._session.write(data)
+
+    def end(self, *, sha256: str) -> Artifact:
+        """Close the artifact; raises `InvalidInput` where size or SHA-256 are not what was announced."""
+        return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._next_number)
+
+    def commit(self, *, message: str, author: str) -> Version:
+        """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+        return describe.version(self._memory.vault, self._session.commit(message=message, author=author))
+
+    def close(self) -> None:
+        """Let go of the session's resources; uncommitted, it stays resumable."""
+        self._session.close()
+        if self._closed is not None:
+            closed, self._closed = self._closed, None
+            closed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

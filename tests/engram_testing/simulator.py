@@ -1,0 +1,295 @@
+"""An archive in memory that keeps no secrets and watches what a door does with it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engram_format.address import Address, AnyAddress, ContentAddress
+from engram_format.catalog import (
+    AnyArray,
+    Artifact,
+    ArtifactSpec,
+    Finding,
+    FindingKind,
+    Kind,
+    Memory,
+    ReplayResult,
+    Vault,
+    Version,
+)
+from engram_format.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Precondition
+
+MIB = 1 << 20
+ENDLESS = "endless"
+"""Reading the artifact at this path never comes to an end."""
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Session:
+    """What of a session survives its stream."""
+
+    memory: Address
+    durable: dict[str, bytes] = field(default_factory=dict)
+    version: Version | None = None
+    open: bool = False
+
+
+class SimulatedDeposit:
+    def __init__(self, archive: SimulatedArchive, session: Session, name: str) -> None:
+        self._archive = archive
+        self._session = session
+        self._name = name
+        self._spec: ArtifactSpec | None = None
+        self._bytes = bytearray()
+        self._ended: dict[str, tuple[ArtifactSpec, bytes]] = {}
+
+    @property
+    def session(self) -> str:
+        return self._name
+
+    @property
+    def committed_version(self) -> Version | None:
+        return self._session.version
+
+    def begin(self, spec: ArtifactSpec) -> int:
+        self._archive.called()
+        if self._spec is not None:
+            raise Precondition(f"artifact {self._spec.path!r} is not ended: end it before another begins")
+        self._spec = spec
+        self._bytes = bytearray(self._session.durable.get(spec.path, b""))
+        return len(self._bytes)
+
+    def durable(self, path: str) -> int:
+        return len(self._session.durable.get(path, b""))
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._archive.called()
+        if self._spec is None:
+            raise Precondition("no artifact is begun: begin one before its bytes are sent")
+        time.sleep(self._archive.write_s)
+        self._archive.written += len(data)
+        self._bytes += data
+        # Whole mebibytes are durable at once, the rest is lost in a cut.
+        self._session.durable[self._spec.path] = bytes(self._bytes[: len(self._bytes) // MIB * MIB])
+        if len(self._bytes) > self._spec.size:
+            raise InvalidInput(f"{self._spec.path!r} has more than {self._spec.size} bytes: it grew during the deposit")
+
+    def end(self, *, sha256: str) -> Artifact:
+        self._archive.called()
+        if self._spec is None:
+            raise Precondition("no artifact is begun: begin one before it is ended")
+        spec, data, self._spec = self._spec, bytes(self._bytes), None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InvalidInput(f"{spec.path!r} arrived with another SHA-256: it changed during the deposit")
+        self._ended[spec.path] = (spec, data)
+        return self._archive.artifact_value(self._session.memory.at(1), spec, data)
+
+    def commit(self, *, message: str, author: str) -> Version:
+        self._archive.called()
+        if self._session.version is None:
+            self._session.version = self._archive.add_version(
+                self._session.memory, self._ended, message=message, author=author
+            )
+        return self._session.version
+
+    def close(self) -> None:
+        if self._session.open:
+            self._session.open = False
+            self._archive.closed_deposits += 1
+
+    def __enter__(self) -> SimulatedDeposit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SimulatedArchive:
+    """Fulfils the `Archive` protocol; `fail_with` makes every call raise."""
+
+    url = "simulated"
+
+    def __init__(self) -> None:
+        self.fail_with: BaseException | None = None
+        self.write_s = 0.0
+        self.written = 0
+        self.closed_deposits = 0
+        self.pulled = 0
+        self.closed_reads = 0
+        self.closed = False
+        self.sessions: dict[str, Session] = {}
+        self._vaults: dict[str, Vault] = {}
+        self._versions: dict[Address, list[Version]] = {}
+        self._artifacts: dict[Address, dict[str, tuple[Artifact, bytes]]] = {}
+        self._lock = threading.Lock()
+
+    def called(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
+
+    def create_vault(self, name: str) -> Vault:
+        self.called()
+        if name in self._vaults:
+            raise AlreadyExists(f"vault {name!r} exists: choose another name")
+        self._vaults[name] = Vault(name=Address(name).vault, vault_id=sha256(name.encode())[:32], epoch=0)
+        return self._vaults[name]
+
+    def vaults(self) -> Iterator[Vault]:
+        self.called()
+        yield from (self._vaults[name] for name in sorted(self._vaults))
+
+    def memories(self, vault: str) -> Iterator[Memory]:
+        self.called()
+        if vault not in self._vaults:
+            raise NotFound(f"vault {vault!r} does not exist: see `engram vault ls`")
+        for address in sorted((a for a in self._versions if a.vault == vault), key=str):
+            newest = self._versions[address][-1]
+            yield Memory(
+                address=address, head=newest.address.version, artifacts=newest.artifacts, time_ns=newest.time_ns
+            )
+
+    def versions(self, memory: Address) -> Iterator[Version]:
+        self.called()
+        yield from reversed(self._versions[self._memory(memory)])
+
+    def version(self, address: Address) -> Version:
+        self.called()
+        versions = self._versions[self._memory(address)]
+        number = address.version or len(versions)
+        if number > len(versions):
+            raise NotFound(f"{address} does not exist: the newest version is @{len(versions)}")
+        return versions[number - 1]
+
+    def artifacts(self, address: Address) -> Iterator[Artifact]:
+        for path, (artifact, _) in sorted(self._artifacts[self.version(address).address].items()):
+            if address.path is None or path == address.path or path.startswith(f"{address.path}/"):
+                yield artifact
+
+    def artifact(self, address: AnyAddress) -> Artifact:
+        self.called()
+        return self._find(address)[0]
+
+    def open_deposit(self, memory: Address, *, session: str) -> SimulatedDeposit:
+        self.called()
+        with self._lock:
+            state = self.sessions.setdefault(session, Session(memory))
+            if state.open:
+                raise Conflict(f"session {session} is open elsewhere: close it there")
+            state.open = True
+        return SimulatedDeposit(self, state, session)
+
+    def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        self.called()
+        if isinstance(address, Address) and address.path == ENDLESS:
+            return self._endless()
+        if start < 0 or (stop is not None and stop < start):
+            raise InvalidInput(f"the range {start}:{stop} cannot be: give 0 <= start <= stop")
+        # In one piece, larger than a message may be.
+        return iter([self._find(address)[1][start:stop]])
+
+    def _endless(self) -> Iterator[bytes]:
+        try:
+            while True:
+                self.called()
+                self.pulled += MIB
+                yield bytes(MIB)
+        finally:
+            self.closed_reads += 1
+
+    def replay(
+        self,
+        student: AnyAddress,
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> ReplayResult:
+        """A student that returns twice its stimulus."""
+        self.called()
+        arrays = (
+            stimulus if isinstance(stimulus, Mapping) else {"": np.frombuffer(self._find(stimulus)[1], dtype="<f4")}
+        )
+        saved = None
+        if save_to is not None:
+            spec = ArtifactSpec(path="replay.npz", size=3, kind=Kind.REPLAY)
+            version = self.add_version(save_to, {spec.path: (spec, b"npz")}, message="replay", author=author)
+            saved = self._artifacts[version.address][spec.path][0]
+        receipt = {"student": str(student), "inputs": len(arrays), "exact": True, "seconds": 0.5}
+        return ReplayResult(outputs={f"{k}2": v + v for k, v in arrays.items()}, receipt=receipt, saved=saved)
+
+    def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
+        self.called()
+        yield Finding(subject=str(scope), result=FindingKind.SOUND, size=10 if read_data else 0)
+        yield Finding(subject="o/1", result=FindingKind.REPAIRABLE, size=7, detail="one shard of ten is damaged")
+        yield Finding(subject="o/2", result=FindingKind.LOST, size=0, detail="it is gone")
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __enter__(self) -> SimulatedArchive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_version(
+        self, memory: Address, artifacts: Mapping[str, tuple[ArtifactSpec, bytes]], *, message: str, author: str
+    ) -> Version:
+        versions = self._versions.setdefault(memory, [])
+        version = Version(
+            address=memory.at(len(versions) + 1),
+            version_id=sha256(f"{memory}{len(versions)}".encode()),
+            parents=tuple(v.version_id for v in versions[-1:]),
+            author=author,
+            message=message,
+            time_ns=1_700_000_000_123_456_789 + len(versions),
+            artifacts=len(artifacts),
+            added=len(artifacts),
+        )
+        versions.append(version)
+        self._artifacts[version.address] = {
+            path: (self.artifact_value(version.address, spec, data), data) for path, (spec, data) in artifacts.items()
+        }
+        return version
+
+    @staticmethod
+    def artifact_value(version: Address, spec: ArtifactSpec, data: bytes) -> Artifact:
+        return Artifact(
+            address=version.of(spec.path),
+            kind=spec.kind or Kind.FILE,
+            size=len(data),
+            sha256=sha256(data),
+            stored_size=len(data) + 28,
+            frames=1,
+            time_ns=spec.time_ns,
+            metadata=dict(spec.metadata),
+            made_from=spec.made_from,
+        )
+
+    def _memory(self, address: Address) -> Address:
+        memory = address.at(None).of(None)
+        if memory not in self._versions:
+            raise NotFound(f"memory {memory} does not exist: see `engram ls {memory.vault}`")
+        return memory
+
+    def _find(self, address: AnyAddress) -> tuple[Artifact, bytes]:
+        if isinstance(address, ContentAddress):
+            everything = (found for version in self._artifacts.values() for found in version.values())
+            for artifact, data in everything:
+                if artifact.sha256 == address.sha256:
+                    return artifact, data
+            raise NotFound(f"{address} is in no vault: check the digest")
+        artifacts = self._artifacts[self.version(address).address]
+        if address.path not in artifacts:
+            raise NotFound(f"{address} does not exist: see `engram ls {address.vault}/{address.memory}`")
+        return artifacts[address.path]
