@@ -1,7 +1,7 @@
 # The service: `engram serve` as a user without rights, over an archive and an identity that are mounted.
 #
-#   docker run -p 7733:7733 -v /data/memories:/archive -v /secrets:/secrets:ro engram \
-#       --archive /archive serve --listen 0.0.0.0:7733 --tls-cert /secrets/cert.pem --tls-key /secrets/key.pem --token-file /secrets/token
+#   docker run -p 8743:8743 -v /data/memories:/archive -v /secrets:/secrets:ro engram \
+#       --archive /archive serve --listen 0.0.0.0:8743 --tls-cert /secrets/cert.pem --tls-key /secrets/key.pem --token-file /secrets/token
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY requirements.lock pyproject.toml README.md LICENSE ./
@@ -18,7 +18,7 @@ RUN useradd --system --uid 10001 --create-home engram
 COPY --from=build /opt/engram /opt/engram
 ENV PATH=/opt/engram/bin:$PATH PYTHONUNBUFFERED=1 ENGRAM_IDENTITY=/secrets/identity.txt
 USER engram
-EXPOSE 7733
+EXPOSE 8743
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["engram"]
-CMD ["--archive", "/archive", "serve", "--listen", "127.0.0.1:7733"]
+CMD ["--archive", "/archive", "serve", "--listen", "127.0.0.1:8743"]

@@ -94,7 +94,11 @@ class S3Backend:
             return ObjectStat(key, self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectStat]:
-        """Yield the objects, a page of the server's at a time in memory."""
+        """Yield the objects, a page of the server's at a time in memory.
+
+        Raises `Precondition` for a listing that is out of order. Some servers walk through folders and so put `a/b` before `a-b`;
+        an archive has no such neighbours.
+        """
         checked_prefix(prefix)
         return self._pages(prefix, start_after)
 
@@ -109,6 +113,10 @@ class S3Backend:
             with self._errors("list", prefix):
                 page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=start_after)
             for found in page.get("Contents", []):
+                if found["Key"] <= start_after:
+                    raise Precondition(
+                        f"{self.url} does not list {found['Key']!r} in order of key, behind {start_after!r}; use another store"
+                    )
                 # A page begins behind the last key rather than at a token: every server has that, and it survives a restart.
                 start_after = found["Key"]
                 yield ObjectStat(start_after, found["Size"])

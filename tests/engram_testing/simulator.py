@@ -39,7 +39,7 @@ class Session:
     """What of a session survives its stream."""
 
     memory: Address
-    durable: dict[str, bytes] = field(default_factory=dict)
+    arrived: dict[str, bytearray] = field(default_factory=dict)
     version: Version | None = None
     open: bool = False
 
@@ -66,11 +66,13 @@ class SimulatedDeposit:
         if self._spec is not None:
             raise Precondition(f"artifact {self._spec.path!r} is not ended: end it before another begins")
         self._spec = spec
-        self._bytes = bytearray(self._session.durable.get(spec.path, b""))
+        # Whole mebibytes are durable at once, the rest is lost in a cut.
+        self._bytes = self._session.arrived.setdefault(spec.path, bytearray())
+        del self._bytes[self.durable(spec.path) :]
         return len(self._bytes)
 
     def durable(self, path: str) -> int:
-        return len(self._session.durable.get(path, b""))
+        return len(self._session.arrived.get(path, b"")) // MIB * MIB
 
     def write(self, data: bytes | memoryview) -> None:
         self._archive.called()
@@ -79,8 +81,6 @@ class SimulatedDeposit:
         time.sleep(self._archive.write_s)
         self._archive.written += len(data)
         self._bytes += data
-        # Whole mebibytes are durable at once, the rest is lost in a cut.
-        self._session.durable[self._spec.path] = bytes(self._bytes[: len(self._bytes) // MIB * MIB])
         if len(self._bytes) > self._spec.size:
             raise InvalidInput(f"{self._spec.path!r} has more than {self._spec.size} bytes: it grew during the deposit")
 

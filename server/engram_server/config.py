@@ -1,0 +1,70 @@
+"""How a service listens: the values of `engram serve`, checked before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from engram_format.errors import InvalidInput, Precondition
+
+DEFAULT_PORT = 8743
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """Where a service listens, whom it trusts, and its bounds.
+
+    Raises `InvalidInput` for values that cannot be right, and `Precondition` for an address that others can reach without
+    both TLS and a token: recordings of living people never cross a network in the clear or unasked.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    """0 takes any free port, which `ready` then tells."""
+    tls_cert: Path | None = None
+    """PEM file with the certificate chain."""
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key."""
+    token_file: Path | None = None
+    """File with the bearer token that every call must show."""
+    grace_s: float = 30.0
+    """How long calls in progress may go on when the service is told to stop."""
+    workers: int = 16
+    """Threads that run the engine."""
+    calls: int = 64
+    """Calls served at once; more are told to wait and retry."""
+    inline_bytes: int = 64 << 20
+    """Bytes of a stimulus taken inline, for each replay."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InvalidInput(f"port {self.port} does not exist: choose 1 to 65535, or 0 for any free one")
+        for name in ("workers", "calls", "inline_bytes"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least 1")
+        if not self.grace_s >= 0:
+            raise InvalidInput(f"the grace period is {self.grace_s} s: give 0 or more")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidInput("TLS needs a certificate and its key: give both files or neither")
+        if not self.is_local and (self.tls_cert is None or self.token_file is None):
+            raise Precondition(
+                f"{self.host} can be reached by other machines: give a TLS certificate, its key and a token file, "
+                "or listen on 127.0.0.1"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine can reach the address; a name other than localhost counts as not."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC binds it."""
+        host = self.host.strip("[]")
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"

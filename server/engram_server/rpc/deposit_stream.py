@@ -1,0 +1,104 @@
+"""One stream of a deposit: the steps of one session, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack
+from typing import Final
+
+from engram.v1 import archive_pb2 as pb
+from engram.v1.names import parse_name
+from engram.v1.values import message_of_artifact, message_of_version, spec_of
+from engram_format.errors import EngramError, InvalidInput
+from engram_server.engine import Archive, Deposit
+from engram_server.rpc.calls import EngineCalls
+from engram_server.rpc.status import sentence
+
+MAX_DATA: Final = 1 << 20
+"""Bytes in one `data` step."""
+
+PROGRESS_EVERY: Final = 4 << 20
+"""Bytes between two reports of progress."""
+
+
+async def answers(
+    engine: Archive, calls: EngineCalls, steps: AsyncIterator[pb.DepositRequest]
+) -> AsyncGenerator[pb.DepositResponse, None]:
+    """Do the steps in turn and yield their answers.
+
+    The next step is asked for only when the one before is done, so that a client that sends faster than the engine stores
+    is slowed down by HTTP/2 and nothing piles up. However the stream ends, the engine's deposit is closed.
+    """
+    held = ExitStack()
+    try:
+        first = await anext(steps, None)
+        if first is None or first.WhichOneof("step") != "open":
+            raise InvalidInput("a deposit begins with its session: send `open` first")
+        memory, session = parse_name(first.open.memory), first.open.session
+        stream = await calls.run(lambda: _Stream(held.enter_context(engine.open_deposit(memory, session=session))))
+        yield await calls.run(stream.opened)
+        async for step in steps:
+            answer = await calls.run(lambda step=step: stream.answer(step))  # type: ignore[misc]
+            if answer is not None:
+                yield answer
+    finally:
+        await calls.clean_up(held.close)
+
+
+class _Stream:
+    """The engine's deposit, and where in it the stream is; used by one engine thread at a time."""
+
+    def __init__(self, deposit: Deposit) -> None:
+        self._deposit = deposit
+        self._path = ""
+        self._unreported = 0
+
+    def opened(self) -> pb.DepositResponse:
+        """Say what the session has committed."""
+        version = self._deposit.committed_version
+        committed = None if version is None else message_of_version(version)
+        return pb.DepositResponse(opened=pb.DepositResponse.Opened(committed_version=committed))
+
+    def answer(self, step: pb.DepositRequest) -> pb.DepositResponse | None:
+        """Do one step; return its answer, `None` for data that need no report yet.
+
+        An error in a step that the depositor waits for is an answer too, so that one file that changed on its way does not
+        cost the session what it has ended before. An error in data is raised: more data may be on the way already.
+        """
+        match step.WhichOneof("step"):
+            case "data":
+                return self._write(step.data)
+            case "begin" | "end" | "commit":
+                try:
+                    return self._answer(step)
+                except EngramError as error:
+                    return pb.DepositResponse(
+                        failed=pb.DepositResponse.Failed(kind=error.kind, message=sentence(error))
+                    )
+            case "open":
+                raise InvalidInput(f"session {self._deposit.session} is open on this stream: open others on their own")
+            case _:
+                raise InvalidInput("a step of a deposit is empty: send begin, data, end or commit")
+
+    def _answer(self, step: pb.DepositRequest) -> pb.DepositResponse:
+        if step.HasField("begin"):
+            spec = spec_of(step.begin.spec)
+            offset = self._deposit.begin(spec)
+            self._path, self._unreported = spec.path, 0
+            return pb.DepositResponse(begun=pb.DepositResponse.Begun(committed_offset=offset))
+        if step.HasField("end"):
+            artifact = self._deposit.end(sha256=step.end.sha256)
+            return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
+        version = self._deposit.commit(message=step.commit.message, author=step.commit.author)
+        return pb.DepositResponse(committed=pb.DepositResponse.Committed(version=message_of_version(version)))
+
+    def _write(self, data: bytes) -> pb.DepositResponse | None:
+        if len(data) > MAX_DATA:
+            raise InvalidInput(f"{len(data)} bytes arrived in one step: send at most {MAX_DATA}")
+        self._deposit.write(data)
+        self._unreported += len(data)
+        if self._unreported < PROGRESS_EVERY:
+            return None
+        self._unreported = 0
+        durable = self._deposit.durable(self._path)
+        return pb.DepositResponse(progress=pb.DepositResponse.Progress(committed_offset=durable))

@@ -1,0 +1,66 @@
+"""The replay service: gathers the stimulus, calls the engine, and streams what it returns."""
+# ruff: noqa: N802 - methods have the names of the contract
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+from engram.v1 import replay_pb2 as pb
+from engram.v1 import replay_pb2_grpc
+from engram.v1.arrays import Assembler, disassemble
+from engram.v1.names import parse_any_name, parse_name
+from engram.v1.values import message_of_artifact, set_scalars
+from engram_format.address import AnyAddress
+from engram_format.catalog import AnyArray
+from engram_format.errors import InvalidInput
+from engram_server.engine import Archive
+from engram_server.rpc.calls import EngineCalls
+from engram_server.rpc.status import Context
+
+
+class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
+    """Replays the students of one archive; takes at most `inline_bytes` of stimulus with a request."""
+
+    def __init__(self, engine: Archive, calls: EngineCalls, *, inline_bytes: int) -> None:
+        self._engine = engine
+        self._calls = calls
+        self._inline_bytes = inline_bytes
+
+    async def Replay(
+        self, request_iterator: AsyncIterator[pb.ReplayRequest], context: Context
+    ) -> AsyncGenerator[pb.ReplayResponse, None]:
+        """Run a student over a stimulus."""
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("step") != "start":
+            raise InvalidInput("a replay begins with its student: send `start` first")
+        start = first.start
+        student = parse_any_name(start.student)
+        save_to = parse_name(start.save_to) if start.HasField("save_to") else None
+        stimulus = await self._stimulus(start, request_iterator)
+        result = await self._calls.run(
+            lambda: self._engine.replay(student, stimulus, save_to=save_to, author=start.author)
+        )
+        receipt = pb.ReplayResponse.Receipt()
+        set_scalars(receipt.entries, result.receipt)
+        yield pb.ReplayResponse(receipt=receipt)
+        for part in disassemble(result.outputs):
+            yield pb.ReplayResponse(data=part) if isinstance(part, bytes) else pb.ReplayResponse(header=part)
+        if result.saved is not None:
+            yield pb.ReplayResponse(saved=message_of_artifact(result.saved))
+
+    async def _stimulus(
+        self, start: pb.ReplayRequest.Start, steps: AsyncIterator[pb.ReplayRequest]
+    ) -> AnyAddress | Mapping[str, AnyArray]:
+        """Return the stimulus's address, or its arrays once the client has sent them all."""
+        arrays = Assembler(limit=self._inline_bytes)
+        async for step in steps:
+            match step.WhichOneof("step"):
+                case "header" if not start.HasField("stimulus"):
+                    arrays.begin(step.header)
+                case "data" if not start.HasField("stimulus"):
+                    arrays.fill(step.data)
+                case wrong:
+                    raise InvalidInput(
+                        f"a step {wrong} is out of place: name a stimulus in `start` or send arrays after it"
+                    )
+        return parse_any_name(start.stimulus) if start.HasField("stimulus") else arrays.finish()

@@ -1,0 +1,1 @@
+"""The tests; a package so that `conftest.py` can import `servers.py`."""

@@ -1,0 +1,1 @@
+"""Engram as programs on real servers."""
