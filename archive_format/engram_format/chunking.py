@@ -2,7 +2,7 @@
 
 Where a writer cuts is its own choice: readers follow the recipe. Equal cuts in equal content are what finds duplicates, so
 the parameters and the seed stay the same within a vault. The cuts are FastCDC's (Xia et al. 2020), found by `pyfastcdc`, which is
-about three times as fast as `fastcdc` (`bench/chunking.py`) and takes a seed.
+about three times as fast as `fastcdc` (`bench/chunking.py`), releases the interpreter's lock and takes a seed.
 """
 
 from __future__ import annotations

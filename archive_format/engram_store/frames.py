@@ -26,7 +26,7 @@ _MAX_SPAN_BYTES: Final = 4 * 2**20
 _SPANS_AHEAD: Final = 4
 """Spans fetched and decoded ahead of the reader: bounds the memory of a read."""
 _CACHED_FRAMES: Final = 64
-_MAX_CACHED_FRAME_BYTES: Final = 2**20
+_MAX_CACHED_FRAME_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,10 +65,18 @@ def deposit_key(
     *,
     kind: Kind | None,
     metadata: Mapping[str, Scalar],
+    made_from: Sequence[str] = (),
 ) -> str:
     """Return the name under which a deposit is remembered: the same command over unchanged files has the same.
 
     `files` holds absolute path, artifact path, size and time of change of each file.
     """
-    told = [url, str(memory), [list(file) for file in files], kind and str(kind), sorted(metadata.items())]
+    told = [
+        url,
+        str(memory),
+        [list(file) for file in files],
+        kind and str(kind),
+        sorted(metadata.items()),
+        list(made_from),
+    ]
     return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()

@@ -8,7 +8,7 @@ import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -88,14 +88,16 @@ def deposit_files(
     message: str = "",
     author: str = "",
     metadata: Metadata | None = None,
+    made_from: Sequence[str] = (),
     progress: Progress | None = None,
     warn: Warn | None = None,
     journal: Journal | None = None,
 ) -> Version:
     """Deposit files and folders as one new version of the memory `to` and return it; `plan_sources` says what goes where.
 
-    With a journal, a call that was cut is resumed by the same call, and one whose commit succeeded unnoticed returns that
-    version. Raises `InvalidInput` if a file grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
+    `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. With a journal, a call that was cut is
+    resumed by the same call, and one whose commit succeeded unnoticed returns that version. Raises `InvalidInput` if a file
+    grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
     """
     if to.memory is None or to.version is not None:
         raise InvalidInput(f"{to} is no place for a deposit: name a memory, as vault/memory, without a version")
@@ -103,13 +105,14 @@ def deposit_files(
     given = dict(metadata or {})
     sources = plan_sources(files, to=to, warn=warn or _say_nothing)
     told = [(str(source.path), source.artifact, source.size, source.time_ns) for source in sources]
-    key = deposit_key(archive.url, memory, told, kind=kind, metadata=given)
+    key = deposit_key(archive.url, memory, told, kind=kind, metadata=given, made_from=made_from)
     session = journal.session(key) if journal else new_session()
     try:
         with archive.open_deposit(memory, session=session) as deposit:
             version = deposit.committed_version
             if version is None:
-                _send_all(deposit, sources, kind=kind, metadata=given, progress=progress or _say_nothing)
+                template = ArtifactSpec(path="", size=0, kind=kind, metadata=given, made_from=tuple(made_from))
+                _send_all(deposit, sources, template, progress=progress or _say_nothing)
                 version = deposit.commit(message=message, author=author)
     except (InvalidInput, Conflict, Damaged):
         # This session can never be committed; the next run of the command has to begin another.
@@ -228,14 +231,10 @@ def _check_distinct(sources: Sequence[Source]) -> None:
             )
 
 
-def _send_all(
-    deposit: Deposit, sources: Sequence[Source], *, kind: Kind | None, metadata: Metadata, progress: Progress
-) -> None:
+def _send_all(deposit: Deposit, sources: Sequence[Source], template: ArtifactSpec, *, progress: Progress) -> None:
     total, done = sum(source.size for source in sources), 0
     for source in sources:
-        spec = ArtifactSpec(
-            path=source.artifact, size=source.size, kind=kind, time_ns=source.time_ns, metadata=metadata
-        )
+        spec = replace(template, path=source.artifact, size=source.size, time_ns=source.time_ns)
         for position in _send(deposit, source, spec):
             progress(Advance(str(source.path), done + position, total))
         done += source.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -444,8 +444,8 @@ def test_a_service_that_hangs_is_unavailable_after_the_timeout() -> None:
 def test_an_interrupt_ends_a_deposit_that_waits() -> None:
     over = threading.Event()
     with stranger(lambda _: over.wait(20)) as url, connect(url) as remote:
-        waiting = threading.Timer(0.3, _thread.interrupt_main)
-        waiting.start()
+        main = threading.main_thread().ident
+        threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             remote.open_deposit(BARS, session=SESSION)
         over.set()

@@ -220,7 +220,7 @@ class TestACut:
     def test_whose_durable_bytes_are_not_the_files_does_not_poison_the_next_run(self, archive, recording, journal):
         self.cut(archive, recording, journal, at=3 * MIB)
         (session,) = archive.sessions.values()
-        session.durable["recording.bin"] = bytes(2 * MIB)
+        session.arrived["recording.bin"] = bytearray(2 * MIB)
         with pytest.raises(InvalidInput, match="SHA-256"):
             deposit_files(archive, [recording], to=MEMORY, journal=journal)
         deposit_files(archive, [recording], to=MEMORY, journal=journal)

@@ -159,3 +159,14 @@ def test_an_unreadable_commit_hides_the_newest_version_but_no_older_one(pristine
         with pytest.raises(Damaged, match="cannot be read"):
             archive.version(MEMORY)
         assert read(archive, "vault/memory@1:a") == FILES["a"]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_every_single_byte_of_every_object_may_be_damaged(pristine):
+    for key in objects(pristine):
+        data = stored(pristine, key)
+        for place in range(0, len(data), 1 if len(data) < 8192 else 61):
+            flipped = bytearray(data)
+            flipped[place] ^= 0x10
+            assert_exact(everything_read(copy_with(pristine, key, bytes(flipped))))

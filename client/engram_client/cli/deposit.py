@@ -13,7 +13,7 @@ import click
 
 from engram_client.cli.output import progress, warn, write_json
 from engram_client.cli.settings import Settings, archive_options
-from engram_format.address import Address
+from engram_format.address import Address, parse_any
 from engram_format.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who deposits; by default your user name and this machine's.")
 @click.option("--subject", metavar="ID", help="The subject that was recorded; short for --meta subject.id=ID.")
 @click.option("--meta", multiple=True, metavar="NAME=VALUE", help="Something to note with every file; may be repeated.")
+@click.option("--made-from", multiple=True, metavar="ADDRESS", help="What the files were made from; may be repeated.")
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print the version as one JSON document.")
 @click.pass_obj
@@ -43,6 +44,7 @@ def deposit(
     author: str | None,
     subject: str | None,
     meta: tuple[str, ...],
+    made_from: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Deposit files and folders as one new version of a memory.
@@ -64,6 +66,7 @@ def deposit(
                 message=message,
                 author=author or this_user(),
                 metadata=metadata,
+                made_from=[archive.artifact(parse_any(address)).sha256 for address in made_from],
                 progress=show,
                 warn=warn,
                 journal=Journal.of_user(),

@@ -47,7 +47,7 @@ def run(folder: Path, *, say: Say) -> None:
     save_identity(key_file, identity)
     create_archive(url, identity=identity)
     say(f"A new archive in {url}, sealed to identity {identity.fingerprint}")
-    with _service(url, key_file) as service, open_archive(service) as archive:
+    with _service(url, key_file, log=folder / "service.log") as service, open_archive(service) as archive:
         say(f"A service over it: {service}")
         archive.create_vault(_MEMORY.vault)
         held_out = load_held_out()
@@ -83,11 +83,24 @@ def _deposit_student(archive: Archive, folder: Path, held_out: Recording, *, say
     say("Fitting a student to 15 minutes of the recording ...")
     student = folder / "bars.onnx"
     student.write_bytes(build_student(load_training()))
-    deposit_files(archive, [student], to=_MEMORY.of(_STUDENT), message="A small student", author="engram demo")
+    teacher, held_out_file = (archive.artifact(_MEMORY.of(file.name)).sha256 for file in RETINA_FILES[:2])
+    deposit_files(
+        archive,
+        [student],
+        to=_MEMORY.of(_STUDENT),
+        message="A small student",
+        author="engram demo",
+        made_from=[teacher],
+    )
     stimulus = folder / "held-out.npy"
     np.save(stimulus, held_out.stimulus[0])
     version = deposit_files(
-        archive, [stimulus], to=_MEMORY.of(_STIMULUS), message="The stimulus that was held out", author="engram demo"
+        archive,
+        [stimulus],
+        to=_MEMORY.of(_STIMULUS),
+        message="The stimulus that was held out",
+        author="engram demo",
+        made_from=[held_out_file],
     )
     say(f"Deposited the student and the held-out stimulus; the memory is at {version.address}")
 
@@ -126,15 +139,18 @@ def _replay(archive: Archive, folder: Path, held_out: Recording, *, say: Say) ->
 
 
 @contextmanager
-def _service(url: str, key_file: Path) -> Iterator[str]:
+def _service(url: str, key_file: Path, *, log: Path) -> Iterator[str]:
     """Run `engram serve` on a free port of this machine while the block lasts; yield its URL."""
     program = [sys.executable, "-m", "engram_client.cli", "--archive", url, "--identity", str(key_file)]
-    server = subprocess.Popen([*program, "serve", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+    with log.open("w") as errors:
+        server = subprocess.Popen(
+            [*program, "serve", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     try:
         line = server.stdout.readline() if server.stdout else ""
         _, found, address = line.strip().partition("listening on ")
         if not found:
-            raise Unavailable(f"the service over {url} did not start: run 'engram --archive {url} serve' to see why")
+            raise Unavailable(f"the service over {url} did not start: {log} says why")
         yield address
     finally:
         server.send_signal(signal.SIGTERM)

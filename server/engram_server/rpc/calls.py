@@ -39,17 +39,17 @@ class EngineCalls:
         await _outcome(asyncio.wrap_future(self._pool.submit(function)), dropped=lambda: False)
 
     async def each(self, source: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
-        """Yield what the iterator from `source` yields, one item ahead of nobody; close it when this generator is closed.
+        """Yield what the iterator from `source` yields, taking each item when it is asked for.
 
-        Use it in `contextlib.aclosing`: whoever stops early then knows that the engine has stopped too.
+        Use it in `contextlib.aclosing`: it closes the iterator, so whoever stops early knows that the engine has stopped.
         """
-        with_close = ExitStack()
+        held = ExitStack()
 
         def begin() -> Iterator[T]:
             items = iter(source())
             # A generator holds files, leases and threads until it is closed; a plain iterator has nothing to close.
             if close := getattr(items, "close", None):
-                with_close.callback(close)
+                held.callback(close)
             return items
 
         try:
@@ -57,7 +57,7 @@ class EngineCalls:
             while (item := await self.run(lambda: next(items, _End.END))) is not _End.END:
                 yield item
         finally:
-            await self.clean_up(with_close.close)
+            await self.clean_up(held.close)
 
     def close(self) -> None:
         """Wait for the threads to end."""
