@@ -15,7 +15,9 @@ from engram_format.errors import InvalidInput
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _CONTENT = re.compile(r"sha256:([0-9a-f]{64})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_PATH_BYTES = 1024
+_MAX_NOTE_BYTES = 64 * 1024
 
 
 def check_name(name: str, *, what: str) -> str:
@@ -45,6 +47,24 @@ def check_path(path: str) -> str:
     return path
 
 
+def check_sha256(text: str) -> str:
+    """Return `text` if it is a SHA-256: 64 lower-case hex digits."""
+    if not _SHA256.fullmatch(text):
+        raise InvalidInput(f"{text!r} is no SHA-256: write 64 lower-case hex digits")
+    return text
+
+
+def check_note(text: str, *, what: str) -> str:
+    """Return `text` if it may be stored as a message or an author: Unicode, at most 64 KiB."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"the {what} is not Unicode text: write it again") from error
+    if size > _MAX_NOTE_BYTES:
+        raise InvalidInput(f"the {what} has {size} bytes; at most {_MAX_NOTE_BYTES} are allowed")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A vault, a memory, a version or an artifact; the fields after the last one that is set are `None`."""
@@ -60,8 +80,8 @@ class Address:
             check_name(self.memory, what="memory")
         elif self.version is not None or self.path is not None:
             raise InvalidInput(f"an address in vault {self.vault!r} names a version or a path but no memory")
-        if self.version is not None and self.version < 1:
-            raise InvalidInput(f"version {self.version} does not exist: versions are numbered from 1")
+        if self.version is not None and not 1 <= self.version < 10**9:
+            raise InvalidInput(f"version {self.version} cannot be: versions are numbered from 1 to 999999999")
         if self.path is not None:
             check_path(self.path)
 
@@ -106,6 +126,9 @@ class ContentAddress:
     """An artifact named by the SHA-256 of its bytes, wherever it lies in the archive."""
 
     sha256: str
+
+    def __post_init__(self) -> None:
+        check_sha256(self.sha256)
 
     @classmethod
     def parse(cls, text: str) -> Self:

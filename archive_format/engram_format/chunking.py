@@ -17,7 +17,7 @@ from engram_format.frame import MAX_FRAME_BYTES
 MIN_CHUNK_BYTES: Final = 512 * 1024
 MEAN_ABOVE_MIN_BYTES: Final = 512 * 1024
 """The mean chunk is this much longer than the shortest: 1 MiB."""
-_WINDOW_BYTES: Final = 4 * MAX_FRAME_BYTES
+_WINDOW_BYTES: Final = 2 * MAX_FRAME_BYTES
 
 
 class Chunker:

@@ -5,7 +5,8 @@ Two byte strings never mean the same value: `decode` refuses whatever `encode` w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Never
 
 import cbor2
 
@@ -32,6 +33,20 @@ _MAX_DEPTH = 16
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
 
+def _refuse_tag(_decoder: object) -> Never:
+    raise ValueError("tags are not allowed")
+
+
+class _NoTags(dict[int, Callable[[object], Never]]):
+    """A table of tag decoders that refuses every tag, before the library spends time on what it holds."""
+
+    def __missing__(self, tag: int) -> Callable[[object], Never]:
+        return _refuse_tag
+
+
+_NO_TAGS: Final = _NoTags()
+
+
 def encode(value: Encodable) -> bytes:
     """Return the only encoding of `value`."""
     _check(value, depth=0)
@@ -44,7 +59,9 @@ def decode(data: bytes, *, what: str) -> Value:
     Raises `FormatError` for anything but one complete, canonical encoding of an allowed value.
     """
     try:
-        value: Value = cbor2.loads(data, max_depth=_MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False)
+        value: Value = cbor2.loads(
+            data, max_depth=_MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False, semantic_decoders=_NO_TAGS
+        )
         _check(value, depth=0)
         canonical = cbor2.dumps(value, canonical=True)
     except (cbor2.CBORError, ValueError, OverflowError) as error:

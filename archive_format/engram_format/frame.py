@@ -25,6 +25,8 @@ def encode_frame(original: bytes | memoryview, steps: Sequence[Codec]) -> bytes:
     """Return the plaintext of a frame: coded by `steps` where that makes it shorter, else kept."""
     if len(original) > MAX_FRAME_BYTES:
         raise ValueError(f"a frame holds at most {MAX_FRAME_BYTES} bytes, not {len(original)}")
+    if len(steps) > _MAX_STEPS:
+        raise ValueError(f"a frame has at most {_MAX_STEPS} codec steps, not {len(steps)}")
     coded: bytes | memoryview = original
     for step in steps:
         coded = step.encode(coded)

@@ -193,16 +193,24 @@ class History:
             unreadable=tuple(unreadable),
         )
 
+    def require_readable(self) -> None:
+        """Raise `Damaged` where a record cannot be read: a version that follows it would be numbered wrongly."""
+        if self.unreadable:
+            raise Damaged(
+                f"log record {self.unreadable[0]} of this vault cannot be read: restore it from a copy before you deposit"
+            )
+
     def newest(self, memory: str) -> Commit:
         """Return the newest version of a memory."""
         commits = self.commits.get(memory)
-        if not commits:
-            raise NotFound(f"there is no memory {memory!r} in this vault")
         if self.unreadable:
+            known = f"name one, such as @{commits[-1].number}, or " if commits else ""
             raise Damaged(
                 f"log record {self.unreadable[0]} cannot be read, so which version of {memory!r} is the newest is unknown: "
-                f"name one, such as @{commits[-1].number}, or repair the record from a replica"
+                f"{known}restore the record and its session's key from a copy"
             )
+        if not commits:
+            raise NotFound(f"there is no memory {memory!r} in this vault: 'engram ls' lists those that are")
         return commits[-1]
 
     def at(self, memory: str, number: int | None) -> Commit:

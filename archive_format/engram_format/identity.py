@@ -96,10 +96,7 @@ def parse_identity(text: str, *, passphrase: str | None) -> Identity:
     """Read a key file's text. Raises `Precondition` where a passphrase is missing or wrong."""
     line = _key_line(text)
     if line.startswith(_OPEN):
-        seed = _from_text(line.removeprefix(_OPEN))
-        if len(seed) != KEM_SEED_BYTES:
-            raise FormatError("the identity is damaged: its key has the wrong length")
-        return Identity(seed)
+        return _identity_of(_from_text(line.removeprefix(_OPEN)))
     if passphrase is None:
         raise Precondition("the identity is locked: give its passphrase, on the terminal or with --passphrase-file")
     fields = Fields.of(_from_text(line.removeprefix(_LOCKED)), what="the locked identity", known=range(1, 8))
@@ -110,9 +107,10 @@ def parse_identity(text: str, *, passphrase: str | None) -> Identity:
     parameters: list[Encodable] = [FORMAT, SUITE, salt, cost.memory_kib, cost.passes, cost.lanes]
     try:
         key = _stretch(passphrase, salt=salt, cost=cost)
-        return Identity(cipher(key).decrypt(nonce(0, 0), fields.raw(7), encode(parameters)))
+        seed = cipher(key).decrypt(nonce(0, 0), fields.raw(7), encode(parameters))
     except InvalidTag as error:
         raise Precondition("the passphrase does not open the identity: try again, or use the right key file") from error
+    return _identity_of(seed)
 
 
 def parse_recipient(text: str) -> bytes:
@@ -124,6 +122,12 @@ def parse_recipient(text: str) -> bytes:
     raise FormatError(f"{text[:40]!r} is no recipient: it begins with {_RECIPIENT} and has {KEM_PUBLIC_BYTES} bytes")
 
 
+def _identity_of(seed: bytes) -> Identity:
+    if len(seed) != KEM_SEED_BYTES:
+        raise FormatError("the identity is damaged: its key has the wrong length")
+    return Identity(seed)
+
+
 def _key_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if len(lines) != 1 or not lines[0].startswith((_OPEN, _LOCKED)):
@@ -133,7 +137,11 @@ def _key_line(text: str) -> str:
 
 def _stretch(passphrase: str, *, salt: bytes, cost: LockCost) -> bytes:
     function = Argon2id(salt=salt, length=32, iterations=cost.passes, lanes=cost.lanes, memory_cost=cost.memory_kib)
-    return function.derive(passphrase.encode())
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError as error:
+        raise Precondition("the passphrase is not Unicode text: type it again") from error
+    return function.derive(secret)
 
 
 def _to_text(data: bytes) -> str:

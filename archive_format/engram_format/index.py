@@ -154,6 +154,7 @@ class IndexRun:
             np.frombuffer(raws[4], "<u4").astype(np.uint32),
             np.frombuffer(raws[5], "<u4").astype(np.uint32),
         )
-        if rows and (int(run.pack.max()) >= len(refs) or bool((run.high[1:] < run.high[:-1]).any())):
+        falls = (run.high[1:] < run.high[:-1]) | ((run.high[1:] == run.high[:-1]) & (run.low[1:] < run.low[:-1]))
+        if rows and (int(run.pack.max()) >= len(refs) or bool(falls.any())):
             raise FormatError(f"{what} is damaged: it is not sorted or names no pack")
         return run

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from engram_format.encoding import Fields, encode
+from engram_format.errors import FormatError
 from engram_format.ids import Identifier, VaultId
 from engram_format.suite import FORMAT, KEM_SEED_BYTES, KEY_BYTES, SUITE, check_suite, derive, public_of, seal, unseal
+
+MAX_EPOCHS: Final = 2**32
 
 
 class RecipientId(Identifier):
@@ -103,8 +106,10 @@ class VaultKeys:
         body = unseal(sealed, seed=seed, info=b"engram/1/vault-keys" + vault.raw, what=what)
         fields = Fields.of(body, what=what, known=range(1, 8))
         check_suite(fields.integer(1), fields.integer(2), what=what)
+        if fields.raw(3) != vault.raw or fields.integer(5) >= MAX_EPOCHS:
+            raise FormatError(f"{what} is damaged: it is another vault's, or of an impossible epoch")
         return cls(
-            vault=VaultId(fields.raw(3)),
+            vault=vault,
             name=fields.text(4),
             epoch=fields.integer(5),
             seed=fields.raw(6, KEM_SEED_BYTES),

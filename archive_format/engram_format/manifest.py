@@ -89,16 +89,24 @@ class Manifest:
             segments=segments,
             inline=LocationPage.from_bytes(fields.raw(8)) if fields.has(8) else None,
             pages=LocationPage.from_bytes(fields.raw(9)) if fields.has(9) else None,
-            page_starts=tuple(start for start in fields.array(10) if isinstance(start, int)) if fields.has(10) else (),
+            page_starts=_starts(fields.array(10), what=what) if fields.has(9) else (),
         )
         if (manifest.inline is None) == (manifest.pages is None):
             raise FormatError("a manifest is damaged: its recipe stands either in it or in pages")
+        if manifest.inline is not None and sum(segment.frames for segment in segments) != len(manifest.inline):
+            raise FormatError("a manifest is damaged: its segments do not add up to its frames")
         if sum(segment.size for segment in segments) != manifest.size:
             raise FormatError("a manifest is damaged: its segments do not add up to its size")
         if manifest.inline is not None and int(manifest.inline.raw_size.sum(dtype=np.uint64)) != manifest.size:
             raise FormatError("a manifest is damaged: its frames do not add up to its size")
-        if manifest.pages is not None and len(manifest.pages) != len(manifest.page_starts):
-            raise FormatError("a manifest is damaged: it has not one start for each page")
+        if manifest.pages is not None:
+            starts = (*manifest.page_starts, manifest.size)
+            if (
+                len(manifest.pages) != len(manifest.page_starts)
+                or any(a >= b for a, b in pairwise(starts))
+                or starts[0]
+            ):
+                raise FormatError("a manifest is damaged: it has not one start for each page, rising from 0")
         return manifest
 
 
@@ -175,9 +183,16 @@ def page_entries(entries: Iterable[TreeEntry]) -> Iterator[list[TreeEntry]]:
         yield page
 
 
+def _starts(items: list[Value], *, what: str) -> tuple[int, ...]:
+    starts = tuple(item for item in items if type(item) is int and item >= 0)
+    if len(starts) != len(items):
+        raise FormatError(f"{what} is damaged: where its pages begin is not a list of offsets")
+    return starts
+
+
 def _segment(item: Value, *, what: str) -> Segment:
     match item:
-        case [str(family), int(size), int(frames)] if size >= 0 and frames >= 0:
+        case [str(family), int(size), int(frames)] if _counts(size, frames):
             return Segment(family, size, frames)
         case _:
             raise FormatError(f"{what} is damaged: a segment is not a family, a size and a count of frames")
@@ -185,7 +200,9 @@ def _segment(item: Value, *, what: str) -> Segment:
 
 def _entry(item: Value, *, what: str) -> TreeEntry:
     match item:
-        case [str(path), str(kind), int(size), bytes(sha256), int(time_ns), int(stored), int(frames)] if size >= 0:
+        case [str(path), str(kind), int(size), bytes(sha256), int(time_ns), int(stored), int(frames)] if _counts(
+            size, stored, frames
+        ):
             try:
                 check_path(path)
             except InvalidInput as error:
@@ -193,6 +210,11 @@ def _entry(item: Value, *, what: str) -> TreeEntry:
             return TreeEntry(path, _kind(kind, what=what), size, Digest(sha256), time_ns, stored, frames)
         case _:
             raise FormatError(f"{what} is damaged: an entry has not the fields of an entry")
+
+
+def _counts(*values: int) -> bool:
+    """Tell whether the values are counts: integers (a truth value is none), not negative."""
+    return all(type(value) is int and value >= 0 for value in values)
 
 
 def _kind(text: str, *, what: str) -> Kind:

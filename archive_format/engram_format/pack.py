@@ -138,7 +138,7 @@ class PackCipher:
 
 @dataclass(frozen=True, slots=True)
 class FrameTable:
-    """What a pack says of itself to who has the key: its frames in order, and the depositor's trail (SPEC.md section 10)."""
+    """What a pack says of itself to who has the key: its frames in order, and the depositor's trail (SPEC.md section 11)."""
 
     places: tuple[FramePlace, ...]
     contents: tuple[ContentId, ...]
@@ -203,7 +203,8 @@ class PackBuilder:
     def has_room(self, plaintext_bytes: int, *, trail_bytes: int) -> bool:
         """Tell whether one more frame fits beside the table that will describe it and a trail of that length."""
         table = _TABLE_FIXED_BYTES + (self.frames + 1) * _TABLE_BYTES_PER_FRAME + trail_bytes + TAG_BYTES
-        return self._end + plaintext_bytes + TAG_BYTES + table <= self._capacity
+        fits = self._end + plaintext_bytes + TAG_BYTES + table <= self._capacity
+        return fits and self.frames < 2**16  # an index run has 16 bits for a frame's number (SPEC.md section 11)
 
     def add(self, plaintext: bytes, *, content: ContentId, raw_size: int) -> FramePlace:
         """Encrypt one frame into the pack."""
@@ -250,7 +251,7 @@ def padme(length: int) -> int:
     return (length + mask) & ~mask
 
 
-def read_table(data: memoryview, key: SessionKey) -> tuple[PackCipher, FrameTable]:
+def read_table(data: memoryview, key: SessionKey) -> tuple[PackHeader, FrameTable]:
     """Read the frame table of a whole pack; raises `FormatError` where header, locator or table were changed."""
     header, head_bytes = PackHeader.read(data)
     cipher_ = PackCipher(key, header)
@@ -259,11 +260,12 @@ def read_table(data: memoryview, key: SessionKey) -> tuple[PackCipher, FrameTabl
     if offset + length > footer.data_bytes:
         raise FormatError(f"pack {header.pack} is damaged: its table lies outside it")
     table = cipher_.decrypt_table(data[offset : offset + length])
-    return cipher_, FrameTable.from_bytes(table, first_offset=head_bytes, end=offset)
+    return header, FrameTable.from_bytes(table, first_offset=head_bytes, end=offset)
 
 
 def read_frames(data: memoryview, key: SessionKey) -> Iterator[tuple[FramePlace, ContentId, bytes]]:
     """Yield every frame of a whole pack: place, content id, plaintext."""
-    cipher_, table = read_table(data, key)
+    header, table = read_table(data, key)
+    cipher_ = PackCipher(key, header)
     for place, content in zip(table.places, table.contents, strict=True):
         yield place, content, cipher_.decrypt_frame(place.index, data[place.offset : place.offset + place.length])

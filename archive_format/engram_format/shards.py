@@ -82,6 +82,10 @@ class Footer:
         """Return the stored hash of a shard."""
         return self.hashes[_HASH_BYTES * place : _HASH_BYTES * (place + 1)]
 
+    def matches(self, place: int, shard: memoryview) -> bool:
+        """Tell whether a shard's bytes have its hash."""
+        return _leaf(shard) == self.hash_of(place)
+
     def to_bytes(self) -> bytes:
         """Encode."""
         return encode({1: self.data_bytes, 2: self.parity, 3: self.hashes, 4: self.locator})

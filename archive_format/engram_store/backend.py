@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from engram_format.errors import NotFound
+
 Buffer = bytes | bytearray | memoryview
 """What may be put: one contiguous run of bytes."""
 
@@ -76,3 +78,12 @@ class Backend(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; removing what is not there is no error."""
         ...
+
+
+def exists(backend: Backend, key: str) -> bool:
+    """Tell whether there is an object."""
+    try:
+        backend.stat(key)
+    except NotFound:
+        return False
+    return True

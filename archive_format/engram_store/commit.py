@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.codecs import Zstd
-from engram_format.errors import Conflict, NotFound
+from engram_format.errors import Conflict, InvalidInput
 from engram_format.history import Commit, History, run_name
 from engram_format.ids import ContentId, Digest, ObjectName, SessionId
 from engram_format.index import IndexRun
@@ -17,6 +18,7 @@ from engram_format.location import Location, LocationPage
 from engram_format.manifest import Manifest, Segment, TreeEntry, TreePage, page_entries
 from engram_format.record import Record, RecordKind
 from engram_format.session import SessionKey
+from engram_store.backend import exists
 from engram_store.dedup import KnownContent, mergeable
 from engram_store.frames import FrameReader
 from engram_store.packing import PackWriter, encode_verified
@@ -77,11 +79,17 @@ class MetaWriter:
 
     def finish(self) -> list[ObjectName]:
         """Put everything; return the names of the objects."""
-        try:
-            self._packs.finish()
-        finally:
-            self._packs.close()
+        self._packs.finish()
+        self._packs.close()
         return self._packs.names
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._packs.close()
 
 
 def commit_session(
@@ -104,22 +112,23 @@ def commit_session(
 
     Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one.
     """
-    writer = MetaWriter(store, key, session, parity=parity, entropy=entropy)
-    manifests = {item.spec.path: (item.entry, writer.add(_manifest(item, writer).to_bytes())) for item in ended}
     history = store.refresh()
     merged = mergeable(history)
     runs = [IndexRun.from_bytes(frames.read(location)) for location in merged]
     index = IndexRun.merged([known.written(), *runs])
-    index_adds = LocationPage.of(writer.add(piece.to_bytes()) for piece in index.pieces())
     index_drops = tuple(sorted(run_name(location) for location in merged))
-    tree, count = _write_tree(writer, frames, history, memory, manifests)
-    packs = [*packs, *writer.finish()]
+    with MetaWriter(store, key, session, parity=parity, entropy=entropy) as writer:
+        manifests = {item.spec.path: (item.entry, writer.add(_manifest(item, writer).to_bytes())) for item in ended}
+        index_adds = LocationPage.of(writer.add(piece.to_bytes()) for piece in index.pieces())
+        tree, count = _write_tree(writer, frames, history, memory, manifests)
+        packs = [*packs, *writer.finish()]
     used = {pack.name for item in ended for page in item.rows.pages() for pack in page.packs}
     depends = tuple(sorted(used.difference(packs)))
-    store.check_end()
     while True:
         if session in history.sessions:
             return history.at(*history.sessions[session])
+        history.require_readable()
+        store.check_end(history)
         condemned = history.condemned.intersection((*packs, *depends))
         if condemned:
             raise Conflict(f"{len(condemned)} objects that this session needs were collected meanwhile: deposit again")
@@ -144,9 +153,9 @@ def commit_session(
             return commit
         newer = store.refresh()
         if len(newer.commits.get(memory, ())) != len(versions):  # another writer was first in this very memory
-            writer = MetaWriter(store, key, session, parity=parity, entropy=entropy)
-            tree, count = _write_tree(writer, frames, newer, memory, manifests)
-            packs = [*packs, *writer.finish()]
+            with MetaWriter(store, key, session, parity=parity, entropy=entropy) as writer:
+                tree, count = _write_tree(writer, frames, newer, memory, manifests)
+                packs = [*packs, *writer.finish()]
         history = newer
 
 
@@ -193,6 +202,7 @@ def _write_tree(
     versions = history.commits.get(memory, ())
     entries = {entry.path: (entry, location) for entry, location in read_tree(frames, versions[-1])} if versions else {}
     entries |= manifests
+    _check_folders(entries)
     pages = []
     for page in page_entries(entry for entry, _ in entries.values()):
         located = LocationPage.of(entries[entry.path][1] for entry in page)
@@ -202,12 +212,15 @@ def _write_tree(
 
 def _first_free(store: VaultStore, key: SessionKey) -> int:
     """Return the first number under which the session has no describing pack, left by an attempt that was cut."""
-    return next(number for number in itertools.count() if not _exists(store, key.object_name(_META_ROLE, number)))
+    numbers = itertools.count()
+    return next(number for number in numbers if not exists(store.backend, key.object_name(_META_ROLE, number).key))
 
 
-def _exists(store: VaultStore, name: ObjectName) -> bool:
-    try:
-        store.backend.stat(name.key)
-        return True
-    except NotFound:
-        return False
+def _check_folders(paths: Mapping[str, object]) -> None:
+    """Raise `InvalidInput` where one path is an artifact and a folder of others: such a version could not be restored."""
+    for path in paths:
+        folder = path
+        while "/" in folder:
+            folder = folder.rpartition("/")[0]
+            if folder in paths:
+                raise InvalidInput(f"{path!r} cannot lie below {folder!r}, which is an artifact: choose another path")

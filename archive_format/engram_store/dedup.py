@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from engram_format.catalog import FindingKind
 from engram_format.history import History
 from engram_format.ids import ContentId
 from engram_format.index import MAX_RUN_FRAMES, IndexRun
-from engram_format.location import Location
+from engram_format.location import Location, PackRef
+from engram_store.backend import exists
 from engram_store.frames import FrameReader
+from engram_store.inspection import inspect_object
+from engram_store.vault import VaultStore
 
 _MAX_RUNS: Final = 16
 """A vault with more runs than this has its small ones merged by the next commit."""
@@ -22,24 +26,53 @@ class KnownContent:
     Bounded memory: 30 bytes a frame in columns; only the latest 64 K frames of the session are kept in a dictionary.
     """
 
-    def __init__(self, stored: Iterable[IndexRun] = ()) -> None:
+    def __init__(
+        self, stored: Iterable[IndexRun] = (), *, is_there: Callable[[PackRef], bool] = lambda _: True
+    ) -> None:
+        self._is_there = is_there
+        self._checking = threading.Lock()
+        self._checked: dict[PackRef, bool] = {}
         self._stored = IndexRun.merged(list(stored))
         self._written: list[IndexRun] = []
         self._recent: dict[ContentId, Location] = {}
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, history: History, frames: FrameReader) -> KnownContent:
-        """Read all valid runs of a vault's index."""
-        return cls(IndexRun.from_bytes(frames.read(location)) for location in history.index_runs.values())
+    def of(cls, store: VaultStore, history: History, frames: FrameReader, *, parity: bool) -> KnownContent:
+        """Read all valid runs of a vault's index; content whose pack is condemned or lost counts as unknown.
+
+        Where packs carry parity, which is where the storage does not check itself, a pack's shards are compared with their
+        hashes at its first use; elsewhere it must be there.
+        """
+
+        def is_there(pack: PackRef) -> bool:
+            if pack.name in history.condemned:
+                return False
+            if not parity:
+                return exists(store.backend, pack.name.key)
+            return inspect_object(store.backend, pack.name.key).result is not FindingKind.LOST
+
+        runs = (IndexRun.from_bytes(frames.read(location)) for location in history.index_runs.values())
+        return cls(runs, is_there=is_there)
 
     def find(self, content: ContentId, *, raw_size: int) -> Location | None:
         """Return where this content lies."""
         with self._lock:
             if content in self._recent:
                 return self._recent[content]
-            runs = (*self._written, self._stored)
-        return next((found for run in runs if (found := run.find(content, raw_size=raw_size)) is not None), None)
+            written = tuple(self._written)
+        for run in written:
+            if (found := run.find(content, raw_size=raw_size)) is not None:
+                return found
+        found = self._stored.find(content, raw_size=raw_size)
+        return found if found is not None and self._usable(found.pack) else None
+
+    def _usable(self, pack: PackRef) -> bool:
+        """Tell whether a pack of an earlier session is there, asking the storage at its first use."""
+        with self._checking:
+            if pack not in self._checked:
+                self._checked[pack] = self._is_there(pack)
+            return self._checked[pack]
 
     def add(self, content: ContentId, location: Location) -> None:
         """Remember a frame that the session has written."""

@@ -7,6 +7,8 @@ The parts in brackets run in other threads; queues are bounded, so memory does n
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import hashlib
 import os
 import time
@@ -17,16 +19,16 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from engram_format.address import check_name, check_path
+from engram_format.address import check_name, check_note, check_path, check_sha256
 from engram_format.catalog import ArtifactSpec
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
-from engram_format.history import Commit
+from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
-from engram_format.manifest import Segment, check_metadata
-from engram_layout import HEAD_BYTES, detect_kind, plan_opaque
+from engram_format.manifest import OPAQUE, Segment, check_metadata
+from engram_layout import HEAD_BYTES, Plan, detect_kind, plan_opaque
 from engram_store.commit import Ended, commit_session
 from engram_store.dedup import KnownContent
 from engram_store.frames import FrameReader
@@ -35,8 +37,13 @@ from engram_store.rows import Rows
 from engram_store.trail import Found, Resumed, Trail, find_session
 from engram_store.vault import VaultStore
 
-_FRAMES_IN_FLIGHT: Final = 6
+_FRAMES_IN_FLIGHT: Final = 12
 """Frames being encoded at once, of up to 4 MiB each; with two workers more would only wait."""
+
+
+_ROOM: Final = 8192
+"""More than one row and one path add to a trail."""
+_MAX_ORIGINS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,29 @@ class _Current:
     """The artifact that is being written."""
 
     spec: ArtifactSpec
+    plan: Plan
     rows: Rows
     digest: hashlib._Hash
     head: bytearray = field(default_factory=bytearray)
     received: int = 0
+
+    def until_cut(self) -> int:
+        """Return how many bytes there are up to the end of the segment that comes next."""
+        stops = [segment.stop for segment in self.plan.segments]
+        return stops[bisect.bisect_right(stops, self.received)] - self.received
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return the plan's segments with the frames of each; no frame lies in two."""
+        if len(self.plan.segments) == 1:
+            return (Segment(OPAQUE, self.plan.size, self.rows.count),)
+        stops = [segment.stop for segment in self.plan.segments]
+        frames, at = [0] * len(stops), 0
+        for location in self.rows:
+            frames[bisect.bisect_right(stops, at)] += 1
+            at += location.place.raw_size
+        return tuple(
+            Segment(OPAQUE, segment.length, count) for segment, count in zip(self.plan.segments, frames, strict=True)
+        )
 
     def take(self, data: bytes | memoryview) -> None:
         self.digest.update(data)
@@ -68,6 +94,7 @@ class DepositSession:
     """One session into one memory of a vault: several artifacts, one version. Used by one thread at a time.
 
     Opened again under the same id after a cut, it reads what its packs tell and goes on; what was stored is not stored again.
+    After a failure inside the pipeline nothing more is accepted: opening the session again goes on from what is stored.
     """
 
     def __init__(
@@ -91,30 +118,13 @@ class DepositSession:
         self._durable: dict[str, int] = {}
         self._current: _Current | None = None
         self._ended: dict[str, Ended] = {}
+        self._broken: BaseException | None = None
+        self._packs: PackWriter | None = None
         history = store.refresh()
-        self._committed = self._find_commit()
-        if self._committed is not None:
-            return
-        resumes = store.session_exists(session)
-        self._key = store.session_key(session) if resumes else store.create_session(session, secret=entropy(32))
-        found = find_session(store, self._key) if resumes else Found()
-        self._resumed = found.artifacts
-        self._durable = {path: artifact.rows.size for path, artifact in found.artifacts.items()}
-        self._known = KnownContent.of(history, frames)
-        for content, location in found.contents:
-            self._known.add(content, location)
-        self._chunker = Chunker(seed=store.chunking_seed)
-        self._packs = PackWriter(
-            store,
-            self._key,
-            session,
-            parity=parity,
-            first=len(found.names),
-            trail=self._take_trail,
-            stored=self._note_stored,
-            entropy=entropy,
-        )
-        self._packs.names[:0] = found.names
+        self._committed = self._find_commit(history)
+        if self._committed is None:
+            history.require_readable()
+            self._resume(history)
 
     @property
     def session(self) -> SessionId:
@@ -126,34 +136,33 @@ class DepositSession:
         """What this session has committed, if it has."""
         return self._committed
 
+    @property
+    def next_number(self) -> int:
+        """The number that this session's version would have if it were committed now."""
+        return len(self._store.refresh().commits.get(self._memory, ())) + 1
+
     def durable(self, path: str) -> int:
         """Return how many bytes of the artifact at `path` would survive a crash now."""
         return self._durable.get(path, 0)
 
     def begin(self, spec: ArtifactSpec) -> int:
         """Start or continue an artifact; return the offset, in bytes, from which data is needed."""
-        self._require_open()
+        self._writer()
         if self._current is not None:
             raise Precondition(f"artifact {self._current.spec.path!r} is not ended: end it before another begins")
-        check_path(spec.path)
-        check_metadata(spec.metadata)
-        for digest in spec.made_from:
-            Digest.parse(digest)
-        if spec.size < 0 or spec.path in self._ended:
-            raise InvalidInput(f"artifact {spec.path!r} was deposited in this session, or has a size below 0")
-        resumed = self._resumed.pop(spec.path, Resumed())
-        current = _Current(spec, resumed.rows, hashlib.sha256())
+        _check_spec(spec)
+        if spec.path in self._ended:
+            raise InvalidInput(f"artifact {spec.path!r} was deposited in this session already")
+        resumed = self._resumed.get(spec.path, Resumed())
         if resumed.rows.size > spec.size:
             raise Conflict(
                 f"{spec.path!r} had {resumed.rows.size} bytes when this session was cut and has {spec.size} now: "
                 "deposit it in a new session"
             )
+        current = _Current(spec, plan_opaque(spec.size), resumed.rows, hashlib.sha256())
         for original in self._frames.stream(resumed.rows):  # SHA-256 goes on from where it was, over what is stored
             current.take(original)
-        if resumed.sha256 is not None and resumed.sha256.raw != current.digest.digest():
-            raise Damaged(
-                f"what was stored of {spec.path!r} before the cut is not what was sent: deposit it in a new session"
-            )
+        self._resumed.pop(spec.path, None)
         self._current = current
         return current.received
 
@@ -164,26 +173,39 @@ class DepositSession:
             raise InvalidInput(
                 f"{current.spec.path!r} was announced with {current.spec.size} bytes and has more: it grew during the deposit"
             )
-        current.take(data)
-        self._encode(self._chunker.feed(data))
+        rest = memoryview(data)
+        while rest:
+            until_cut = current.until_cut()
+            piece, rest = rest[:until_cut], rest[until_cut:]
+            with self._unbroken():
+                current.take(piece)
+                self._encode(self._chunker.feed(piece))
+                if len(piece) == until_cut:
+                    self._encode(self._chunker.finish())
 
     def end(self, *, sha256: str) -> Ended:
-        """Close the artifact; raises `InvalidInput` where size or SHA-256 are not what was announced."""
+        """Close the artifact.
+
+        Raises `InvalidInput` where size or SHA-256 are not what was announced; this session can then not be committed.
+        """
         current = self._require_current()
-        self._encode(self._chunker.finish())
-        self._drain(0)
-        digest = Digest(current.digest.digest())
-        if current.received != current.spec.size or digest != Digest.parse(sha256):
-            raise InvalidInput(
-                f"{current.spec.path!r} arrived with {current.received} bytes and SHA-256 {digest}, announced were "
-                f"{current.spec.size} bytes and {sha256}: it changed during the deposit; deposit it again"
-            )
-        plan = plan_opaque(current.received)
+        check_sha256(sha256)
+        with self._unbroken():
+            self._encode(self._chunker.finish())
+            self._drain(0)
+            digest = Digest(current.digest.digest())
+            if current.received != current.spec.size or str(digest) != sha256:
+                raise InvalidInput(
+                    f"{current.spec.path!r} arrived with {current.received} bytes and SHA-256 {digest}, announced were "
+                    f"{current.spec.size} bytes and {sha256}: it changed during the deposit; deposit it again"
+                )
+            if current.rows.size != current.received:
+                raise Damaged(f"the recipe of {current.spec.path!r} has a hole: deposit it in a new session")
+            self._trail.end(current.spec.path, digest)
+            self._make_room_for_trail()
         kind = current.spec.kind or detect_kind(bytes(current.head), size=current.received)
-        segments = tuple(Segment("opaque", part.length, current.rows.count) for part in plan.segments)
-        ended = Ended(current.spec, kind, digest, current.rows, segments)
+        ended = Ended(current.spec, kind, digest, current.rows, current.segments())
         self._ended[current.spec.path] = ended
-        self._trail.end(current.spec.path, digest)
         self._current = None
         return ended
 
@@ -191,11 +213,15 @@ class DepositSession:
         """Store what is left and append the version to the log; repeating it returns the same version."""
         if self._committed is not None:
             return self._committed
+        packs = self._writer()
+        check_note(message, what="message")
+        check_note(author, what="author")
         if self._current is not None:
             raise Precondition(f"artifact {self._current.spec.path!r} is not ended: end it before the session commits")
         if not self._ended:
             raise InvalidInput("a version needs at least one artifact: deposit one before the session commits")
-        self._packs.finish()
+        with self._unbroken():
+            packs.finish()
         self._committed = commit_session(
             self._store,
             self._frames,
@@ -204,7 +230,7 @@ class DepositSession:
             memory=self._memory,
             ended=list(self._ended.values()),
             known=self._known,
-            packs=list(self._packs.names),
+            packs=list(packs.names),
             message=message,
             author=author,
             parity=self._parity,
@@ -218,8 +244,9 @@ class DepositSession:
         for future in self._in_flight:
             future.cancel()
         self._in_flight.clear()
-        if hasattr(self, "_packs"):
+        if self._packs is not None:
             self._packs.close()
+            self._packs = None
 
     def __enter__(self) -> Self:
         return self
@@ -229,8 +256,7 @@ class DepositSession:
     ) -> None:
         self.close()
 
-    def _find_commit(self) -> Commit | None:
-        history = self._store.refresh()
+    def _find_commit(self, history: History) -> Commit | None:
         done = history.sessions.get(self._session)
         if done is None:
             return None
@@ -239,15 +265,56 @@ class DepositSession:
             raise Conflict(f"session {self._session} was committed into memory {memory!r}: use a new session")
         return history.at(memory, number)
 
-    def _require_open(self) -> None:
+    def _resume(self, history: History) -> None:
+        """Start the session, or find what an earlier process has stored of it."""
+        resumes = self._store.session_exists(self._session)
+        self._key = (
+            self._store.session_key(self._session)
+            if resumes
+            else self._store.create_session(self._session, secret=self._entropy(32))
+        )
+        self._known = KnownContent.of(self._store, history, self._frames, parity=self._parity)
+        found = find_session(self._store, self._key, self._known) if resumes else Found()
+        self._resumed = found.artifacts
+        self._durable = {path: artifact.rows.size for path, artifact in found.artifacts.items()}
+        self._chunker = Chunker(seed=self._store.chunking_seed)
+        self._packs = PackWriter(
+            self._store,
+            self._key,
+            self._session,
+            parity=self._parity,
+            first=len(found.names),
+            trail=self._take_trail,
+            stored=self._note_stored,
+            entropy=self._entropy,
+        )
+        self._packs.names[:0] = found.names
+
+    def _writer(self) -> PackWriter:
         if self._committed is not None:
             raise Precondition(f"session {self._session} is committed: deposit more in a new session")
+        if self._broken is not None:
+            raise Precondition(
+                f"session {self._session} has failed ({self._broken}): open it again to go on from what is stored"
+            )
+        if self._packs is None:
+            raise Precondition(f"session {self._session} is closed: open it again")
+        return self._packs
 
     def _require_current(self) -> _Current:
-        self._require_open()
+        self._writer()
         if self._current is None:
             raise Precondition("no artifact is begun: begin one before its bytes are sent")
         return self._current
+
+    @contextlib.contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """After a failure in here, whatever it was, frames may be missing: the session must not go on as if none were."""
+        try:
+            yield
+        except BaseException as error:
+            self._broken = error
+            raise
 
     def _encode(self, chunks: Iterator[bytes]) -> None:
         for chunk in chunks:
@@ -269,15 +336,21 @@ class DepositSession:
         current = self._require_current()
         location = self._known.find(encoded.content, raw_size=encoded.raw_size)
         if location is None and encoded.frame is not None:
-            location = self._packs.add(encoded.frame, content=encoded.content, trail_bytes=self._trail.bytes_bound)
+            room = self._trail.room_for(current.spec.path)
+            location = self._writer().add(encoded.frame, content=encoded.content, trail_bytes=room)
             self._known.add(encoded.content, location)
         if location is None:
             raise Damaged(f"frame {encoded.content} was known and is not any more")
         current.rows.append(location)
         self._trail.append(current.spec.path, location)
-        if self._trail.rows >= MAX_PAGE_FRAMES:  # long stretches of known content leave a trail too
-            self._packs.ensure_pack()
-            self._packs.flush(full=False)
+        self._make_room_for_trail()
+
+    def _make_room_for_trail(self) -> None:
+        """Send the current pack off where its table could not hold more trail: known content leaves rows without frames."""
+        packs = self._writer()
+        if self._trail.rows >= MAX_PAGE_FRAMES or not packs.has_room(trail_bytes=self._trail.bytes_bound + _ROOM):
+            packs.ensure_pack()
+            packs.flush(full=False)
 
     def _take_trail(self) -> bytes:
         trail, self._sending = self._trail.take()
@@ -287,3 +360,15 @@ class DepositSession:
         for path, advance in self._sending.items():
             self._durable[path] = self._durable.get(path, 0) + advance
         self._sending = {}
+
+
+def _check_spec(spec: ArtifactSpec) -> None:
+    """Raise `InvalidInput` for what cannot be stored."""
+    check_path(spec.path)
+    check_metadata(spec.metadata)
+    for digest in spec.made_from:
+        check_sha256(digest)
+    if spec.size < 0 or not -(2**63) <= spec.time_ns < 2**63 or len(spec.made_from) > _MAX_ORIGINS:
+        raise InvalidInput(
+            f"artifact {spec.path!r} has a size below 0, a time beyond 64 bits, or more than {_MAX_ORIGINS} origins"
+        )

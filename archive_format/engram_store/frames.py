@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engram_format import shards
-from engram_format.errors import Damaged, FormatError, NotFound
+from engram_format.errors import Damaged, FormatError, NotFound, Precondition
 from engram_format.frame import decode_frame
 from engram_format.ids import ObjectName
 from engram_format.location import Location, PackRef
@@ -22,7 +22,9 @@ from engram_store.vault import VaultStore
 logger = logging.getLogger(__name__)
 
 _MAX_SPAN_BYTES: Final = 4 * 2**20
-"""Neighbouring frames are fetched together up to this many bytes."""
+"""Neighbouring frames are fetched together up to this many bytes ..."""
+_MAX_SPAN_ORIGINALS: Final = 8 * 2**20
+"""... and as long as their originals have no more than this together."""
 _SPANS_AHEAD: Final = 4
 """Spans fetched and decoded ahead of the reader: bounds the memory of a read."""
 _CACHED_FRAMES: Final = 64
@@ -50,6 +52,7 @@ class FrameReader:
         self._workers = workers
         self._lock = threading.Lock()
         self._cache: OrderedDict[Location, bytes] = OrderedDict()
+        self._repairing = threading.Lock()
         self._repaired: tuple[ObjectName, bytes] | None = None
 
     def read(self, location: Location) -> bytes:
@@ -72,7 +75,7 @@ class FrameReader:
         ahead: deque[Future[list[bytes | memoryview]]] = deque()
         try:
             for run in _runs(locations):
-                ahead.append(self._workers.submit(self._read_run, run))
+                ahead.append(self._submit(run))
                 if len(ahead) > _SPANS_AHEAD:
                     yield from ahead.popleft().result()
             while ahead:
@@ -80,6 +83,12 @@ class FrameReader:
         finally:
             for future in ahead:
                 future.cancel()
+
+    def _submit(self, run: _Run) -> Future[list[bytes | memoryview]]:
+        try:
+            return self._workers.submit(self._read_run, run)
+        except RuntimeError as error:  # what an executor says after its shutdown
+            raise Precondition("the archive was closed while it was read: open it again") from error
 
     def _read_run(self, run: _Run) -> list[bytes | memoryview]:
         cipher = self._cipher(run.pack)
@@ -94,7 +103,7 @@ class FrameReader:
         except NotFound as error:
             raise Damaged(
                 f"object {key} of vault {self._store.name!r} is missing from {self._store.backend.url}: "
-                "restore it from a replica"
+                "deposit its content again, or restore it from a copy"
             ) from error
         return self._decode(cipher, run.frames, memoryview(whole), base=0)
 
@@ -122,23 +131,25 @@ class FrameReader:
 
     def _repair(self, pack: PackRef, *, cause: Damaged) -> bytes:
         """Rebuild a whole pack in memory; what is stored stays as it is, for `engram verify` to report."""
-        with self._lock:
-            if self._repaired is not None and self._repaired[0] == pack.name:
-                return self._repaired[1]
+        with self._repairing:  # so that one pack is in memory at a time, and is repaired once
+            if self._repaired is None or self._repaired[0] != pack.name:
+                self._repaired = (pack.name, self._rebuild(pack, cause=cause))
+            return self._repaired[1]
+
+    def _rebuild(self, pack: PackRef, *, cause: Damaged) -> bytes:
         where = f"object {pack.name.key} of vault {self._store.name!r} at {self._store.backend.url}"
         try:
-            whole = shards.repair(memoryview(self._store.backend.get(pack.name.key)))
+            return shards.repair(memoryview(self._store.backend.get(pack.name.key)))
         except Damaged as error:
-            raise Damaged(f"{where} is damaged and cannot be repaired ({error}): restore it from a replica") from cause
-        with self._lock:
-            self._repaired = (pack.name, whole)
-        return whole
+            raise Damaged(
+                f"{where} is damaged and cannot be repaired ({error}): deposit its content again, or restore it from a copy"
+            ) from cause
 
 
 def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
     """Join frames that lie side by side in a pack, up to a span's length."""
     run: list[Location] = []
-    size = 0
+    size = originals = 0
     for location in locations:
         last = run[-1] if run else None
         joins = (
@@ -146,11 +157,13 @@ def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
             and location.pack == last.pack
             and location.place.offset == last.place.offset + last.place.length
             and size + location.place.length <= _MAX_SPAN_BYTES
+            and originals + location.place.raw_size <= _MAX_SPAN_ORIGINALS
         )
         if run and not joins:
             yield _Run(run[0].pack, tuple(run))
-            run, size = [], 0
+            run, size, originals = [], 0, 0
         run.append(location)
         size += location.place.length
+        originals += location.place.raw_size
     if run:
         yield _Run(run[0].pack, tuple(run))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
-from engram_format.errors import AlreadyExists, Denied, FormatError, NotFound, Precondition
+from engram_format.errors import AlreadyExists, Denied, Exhausted, FormatError, NotFound, Precondition
 from engram_format.identity import Identity, LockCost, is_locked, parse_identity
 
 __all__ = ["Identity", "default_identity_path", "identity_is_locked", "load_identity", "new_identity", "save_identity"]
@@ -38,16 +40,13 @@ def save_identity(path: Path, identity: Identity, *, passphrase: str | None = No
         f"{line}\n"
     )
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _write_durably(path, text.encode("ascii"))
     except FileExistsError as error:
         raise AlreadyExists(f"{path} exists: an identity is never overwritten; use it or name another file") from error
     except OSError as error:
-        raise Denied(f"the identity cannot be written to {path}: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        kind, remedy = (Exhausted, "make room") if full else (Denied, "name another file with --identity")
+        raise kind(f"the identity cannot be written to {path} ({error.strerror}): {remedy}") from error
 
 
 def identity_is_locked(path: Path) -> bool:
@@ -62,6 +61,25 @@ def load_identity(path: Path, *, passphrase: str | None = None) -> Identity:
         return parse_identity(text, passphrase=passphrase)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write a new private file: it is there whole, and still there after a power cut, or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".engram-identity-", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(name, path)  # fails where there is a file already
+    finally:
+        Path(name).unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _read(path: Path) -> str:

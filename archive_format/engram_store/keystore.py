@@ -9,14 +9,20 @@ Everything here can be deleted; destroying a vault's wrapped keys is what erases
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
+from typing import Final
 
-from engram_format.errors import AlreadyExists, Denied, FormatError, NotFound
+from engram_format.errors import AlreadyExists, Damaged, Denied, FormatError, NotFound, Precondition
 from engram_format.identity import Identity
 from engram_format.ids import VaultId
 from engram_format.keys import ArchiveKeys, NameTag, VaultKeys
 from engram_store.backend import Backend
+
+_EPOCH: Final = re.compile("[0-9a-f]{8}")
+_TAG: Final = re.compile("[0-9a-f]{32}")
 
 
 class Keystore:
@@ -53,7 +59,8 @@ class Keystore:
                 f"identity {self._fingerprint} cannot open this archive, whose keys at {self.url} are sealed to "
                 f"{', '.join(others[:4])}: use one of those with --identity"
             ) from error
-        return ArchiveKeys.unwrap(sealed, seed=self._identity.seed)
+        with _sealed_to_us(f"the archive's key at {self.url}"):
+            return ArchiveKeys.unwrap(sealed, seed=self._identity.seed)
 
     def claim(self, tag: NameTag) -> VaultId:
         """Return the id of the vault with a name tag, drawing one for a name that is free."""
@@ -90,7 +97,9 @@ class Keystore:
         epochs = [
             int(parts[0], 16)
             for found in self._backend.list(prefix)
-            if len(parts := found.key.removeprefix(prefix).split("/")) == 2 and parts[1] == str(self._fingerprint)
+            if len(parts := found.key.removeprefix(prefix).split("/")) == 2
+            and _EPOCH.fullmatch(parts[0])
+            and parts[1] == str(self._fingerprint)
         ]
         if not epochs:
             raise Denied(f"identity {self._fingerprint} cannot open vault {name!r}: its key is not sealed to it")
@@ -101,7 +110,12 @@ class Keystore:
         seen: set[str] = set()
         for found in self._backend.list("vaults/"):
             parts = found.key.split("/")
-            if len(parts) == 5 and parts[4] == str(self._fingerprint) and parts[1] not in seen:
+            if (
+                len(parts) == 5
+                and parts[4] == str(self._fingerprint)
+                and _TAG.fullmatch(parts[1])
+                and parts[1] not in seen
+            ):
                 seen.add(parts[1])
                 yield NameTag.parse(parts[1])
 
@@ -113,7 +127,17 @@ class Keystore:
 
     def _unwrap(self, tag: NameTag, vault: VaultId, epoch: int) -> VaultKeys:
         sealed = self._backend.get(self._vault_key(tag, vault, epoch))
-        keys = VaultKeys.unwrap(sealed, seed=self._identity.seed, vault=vault)
+        with _sealed_to_us(f"the key of vault {vault} at {self.url}"):
+            keys = VaultKeys.unwrap(sealed, seed=self._identity.seed, vault=vault)
         if keys.vault != vault or keys.epoch != epoch:
             raise FormatError(f"the wrapped key of vault {vault}, epoch {epoch}, holds another key")
         return keys
+
+
+@contextlib.contextmanager
+def _sealed_to_us(what: str) -> Iterator[None]:
+    """Translate the error: what lies under this identity's fingerprint was sealed to it, so it was changed since."""
+    try:
+        yield
+    except Precondition as error:
+        raise Damaged(f"{what} is damaged: it does not open; restore it from a copy of the keystore") from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engram_format.codecs import Codec
-from engram_format.errors import AlreadyExists, Conflict, FormatError
+from engram_format.errors import AlreadyExists, FormatError, Precondition
 from engram_format.frame import decode_frame, encode_frame
 from engram_format.ids import ContentId, ObjectName, PackId, SessionId
 from engram_format.location import Location, PackRef
@@ -79,6 +79,10 @@ class PackWriter:
         place = builder.add(frame.plaintext, content=content, raw_size=frame.raw_size)
         self._checks.append(frame.check)
         return Location(self._ref(builder), place)
+
+    def has_room(self, *, trail_bytes: int) -> bool:
+        """Tell whether the current pack could hold a trail of that length."""
+        return self._builder is None or self._builder.has_room(0, trail_bytes=trail_bytes)
 
     def flush(self, *, full: bool) -> None:
         """Seal the current pack and send it off; returns at once, or waits until the pack before it is stored."""
@@ -145,8 +149,8 @@ class PackWriter:
         try:
             self._store.backend.put_if_absent(name.key, sealed)
         except AlreadyExists as error:
-            raise Conflict(
-                f"deposit session {self._session} is being continued by another process: let one of the two finish"
+            raise Precondition(
+                f"deposit session {self._session} is being continued by another process: let that one finish, or try again"
             ) from error
         sealed.release()
         self._free.put(buffer)

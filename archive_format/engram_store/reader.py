@@ -49,16 +49,6 @@ class VaultReader:
             if below is None or entry.path == below or entry.path.startswith(f"{below}/"):
                 yield Found(commit, entry, location)
 
-    def distinct_artifacts(self) -> Iterator[Found]:
-        """Yield every artifact of every version of every memory, once where versions share it."""
-        seen: set[Location] = set()
-        for _, commits in sorted(self.history().commits.items()):
-            for commit in reversed(commits):
-                for found in self.entries(commit):
-                    if found.manifest_at not in seen:
-                        seen.add(found.manifest_at)
-                        yield found
-
     def find(self, commit: Commit, path: str) -> Found:
         """Return the artifact at a path; raises `NotFound` with the paths that look most alike."""
         paths = []
@@ -145,6 +135,9 @@ class VaultReader:
         while number < pages and page_start < stop:
             page = self._page(manifest, number)
             starts = page.starts()
+            end = manifest.page_starts[number + 1] if number + 1 < pages else manifest.size
+            if page_start + int(starts[-1]) != end:
+                raise Damaged(f"page {number} of a recipe does not end where the manifest says")
             first = max(int(np.searchsorted(starts, max(start - page_start, 0), side="right")) - 1, 0)
             last = int(np.searchsorted(starts, stop - page_start, side="left"))
             for row in range(first, min(last, len(page))):

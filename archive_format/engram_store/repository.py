@@ -17,7 +17,7 @@ from engram_format.errors import AlreadyExists, Damaged, NotFound
 from engram_format.identity import Identity
 from engram_format.ids import SessionId
 from engram_format.keys import ArchiveKeys, VaultKeys
-from engram_store.backend import Backend
+from engram_store.backend import Backend, exists
 from engram_store.deposit import DepositSession
 from engram_store.keystore import Keystore
 from engram_store.probe import require_put_if_absent
@@ -51,7 +51,7 @@ class Repository:
     @classmethod
     def create(cls, backend: Backend, keystore_backend: Backend, identity: Identity, *, parity: bool) -> Descriptor:
         """Make a new archive, sealed to an identity; the descriptor is put last, and makes it one."""
-        if _exists(backend, DESCRIPTOR_KEY):
+        if exists(backend, DESCRIPTOR_KEY):
             raise AlreadyExists(f"there is an archive at {backend.url}: open it, or choose another place")
         require_put_if_absent(backend, prefix="probe/")
         keystore = Keystore(keystore_backend, identity)
@@ -168,14 +168,6 @@ def specification() -> str:
     if packaged.is_file():
         return packaged.read_text("utf-8")
     return (Path(__file__).parent.parent / "SPEC.md").read_text("utf-8")  # an editable install of a checkout
-
-
-def _exists(backend: Backend, key: str) -> bool:
-    try:
-        backend.stat(key)
-        return True
-    except NotFound:
-        return False
 
 
 def _put_once(backend: Backend, key: str, value: bytes) -> None:

@@ -96,8 +96,8 @@ class S3Backend:
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectStat]:
         """Yield the objects, a page of the server's at a time in memory.
 
-        Raises `Precondition` for a listing that is out of order. Some servers walk through folders and so put `a/b` before `a-b`;
-        an archive has no such neighbours.
+        Some servers (SeaweedFS) walk through folders. They put `a/b` before `a-b`, which raises `Precondition`; and they pass over
+        what is in a folder when `start_after` is the folder's bare name. An archive has no such neighbours and no such names.
         """
         checked_prefix(prefix)
         return self._pages(prefix, start_after)

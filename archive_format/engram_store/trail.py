@@ -6,18 +6,26 @@ trails of a session's packs in order gives back how far each artifact had come, 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
+from typing import Final
 
 from engram_format import shards
 from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import Damaged, FormatError, NotFound
-from engram_format.ids import ContentId, Digest, ObjectName
+from engram_format.ids import Digest, ObjectName
 from engram_format.location import Location, LocationPage, PackRef
-from engram_format.pack import FrameTable, PackCipher, read_table
+from engram_format.pack import FrameTable, PackCipher, PackHeader, read_table
 from engram_format.session import SessionKey
+from engram_store.backend import Span
+from engram_store.dedup import KnownContent
+from engram_store.inspection import TAIL_BYTES, read_footer
 from engram_store.packing import DATA_ROLE
 from engram_store.rows import PACK_REF_BYTES, ROW_BYTES, Rows
 from engram_store.vault import VaultStore
+
+_HEAD_BYTES: Final = 2048
+"""Enough for any pack's header."""
 
 
 @dataclass(slots=True)
@@ -27,21 +35,23 @@ class Trail:
     _rows: dict[str, list[Location]] = field(default_factory=dict)
     _ended: dict[str, Digest] = field(default_factory=dict)
     rows: int = 0
+    bytes_bound: int = 64
+    """An upper bound of the encoded length."""
 
     def append(self, path: str, location: Location) -> None:
         """Note that `location` is the next frame of the artifact at `path`."""
-        self._rows.setdefault(path, []).append(location)
+        self._open(path).append(location)
         self.rows += 1
+        self.bytes_bound += ROW_BYTES + PACK_REF_BYTES
 
     def end(self, path: str, sha256: Digest) -> None:
         """Note that the artifact is complete."""
-        self._rows.setdefault(path, [])
+        self._open(path)
         self._ended[path] = sha256
 
-    @property
-    def bytes_bound(self) -> int:
-        """An upper bound of the encoded length."""
-        return self.rows * (ROW_BYTES + PACK_REF_BYTES) + sum(4 * len(path) + 256 for path in self._rows)
+    def room_for(self, path: str) -> int:
+        """Return an upper bound of the encoded length with one more row for `path`."""
+        return self.bytes_bound + ROW_BYTES + PACK_REF_BYTES + 4 * len(path) + 256
 
     def take(self) -> tuple[bytes, dict[str, int]]:
         """Encode and forget; also return the bytes that each artifact advances by."""
@@ -51,8 +61,14 @@ class Trail:
             ended = self._ended.get(path)
             items.append([path, LocationPage.of(locations).to_bytes(), ended.raw if ended else b""])
             advances[path] = sum(location.place.raw_size for location in locations)
-        self._rows, self._ended, self.rows = {}, {}, 0
+        self._rows, self._ended, self.rows, self.bytes_bound = {}, {}, 0, 64
         return encode({1: items}), advances
+
+    def _open(self, path: str) -> list[Location]:
+        if path not in self._rows:
+            self._rows[path] = []
+            self.bytes_bound += 4 * len(path) + 256
+        return self._rows[path]
 
 
 @dataclass(slots=True)
@@ -70,37 +86,49 @@ class Found:
 
     names: list[ObjectName] = field(default_factory=list)
     artifacts: dict[str, Resumed] = field(default_factory=dict)
-    contents: list[tuple[ContentId, Location]] = field(default_factory=list)
 
 
-def find_session(store: VaultStore, key: SessionKey) -> Found:
-    """Read the packs of a session, in order, up to the first that is not there."""
+def find_session(store: VaultStore, key: SessionKey, known: KnownContent) -> Found:
+    """Read the tables of a session's packs, in order, up to the first that is not there; tell `known` what they hold."""
     found = Found()
-    number = 0
-    while (data := _get(store, name := key.object_name(DATA_ROLE, number))) is not None:
-        cipher, table = _read_table(data, key)
-        pack = PackRef(cipher.header.session, name, cipher.header.pack)
+    for number in itertools.count():
+        name = key.object_name(DATA_ROLE, number)
+        try:
+            size = store.backend.stat(name.key).size
+        except NotFound:
+            break
+        header, table = _read_table(store, name, size, key)
+        pack = PackRef(header.session, name, header.pack)
         found.names.append(name)
-        found.contents.extend(
-            (content, Location(pack, place)) for content, place in zip(table.contents, table.places, strict=True)
-        )
+        for content, place in zip(table.contents, table.places, strict=True):
+            known.add(content, Location(pack, place))
         _follow(table, found.artifacts)
-        number += 1
     return found
 
 
-def _get(store: VaultStore, name: ObjectName) -> bytes | None:
+def _read_table(store: VaultStore, name: ObjectName, size: int, key: SessionKey) -> tuple[PackHeader, FrameTable]:
+    """Read a pack's table by ranges, or out of the whole pack where that is damaged and must be repaired."""
     try:
-        return store.backend.get(name.key)
-    except NotFound:
-        return None
+        if size > 4 * TAIL_BYTES:
+            return _read_table_by_ranges(store, name, size, key)
+        whole = store.backend.get(name.key)
+        return read_table(memoryview(whole), key)
+    except Damaged:
+        whole = shards.repair(memoryview(store.backend.get(name.key)))
+        return read_table(memoryview(whole), key)
 
 
-def _read_table(data: bytes, key: SessionKey) -> tuple[PackCipher, FrameTable]:
-    try:
-        return read_table(memoryview(data), key)
-    except FormatError:
-        return read_table(memoryview(shards.repair(memoryview(data))), key)
+def _read_table_by_ranges(
+    store: VaultStore, name: ObjectName, size: int, key: SessionKey
+) -> tuple[PackHeader, FrameTable]:
+    header, head_bytes = PackHeader.read(store.backend.get(name.key, Span(0, _HEAD_BYTES)))
+    footer, _ = read_footer(store.backend, name.key, size=size)
+    cipher = PackCipher(key, header)
+    offset, length = cipher.decrypt_locator(footer.locator)
+    if not 0 < length <= footer.data_bytes - offset:
+        raise FormatError(f"pack {header.pack} is damaged: its table lies outside it")
+    table = cipher.decrypt_table(store.backend.get(name.key, Span(offset, length)))
+    return header, FrameTable.from_bytes(table, first_offset=head_bytes, end=offset)
 
 
 def _follow(table: FrameTable, artifacts: dict[str, Resumed]) -> None:

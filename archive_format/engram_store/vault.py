@@ -15,7 +15,7 @@ from engram_format.ids import SessionId, VaultId
 from engram_format.keys import VaultKeys
 from engram_format.record import FIRST_PREVIOUS, Record, RecordKind
 from engram_format.session import SessionHeader, SessionKey
-from engram_store.backend import Backend
+from engram_store.backend import Backend, exists
 
 _SESSION_CACHE: Final = 4096
 _READ_AHEAD: Final = 64
@@ -79,15 +79,16 @@ class VaultStore:
         data = self._fetch(0)
         return data is not None and read_epoch(Record.from_bytes(data, seq=0).payload, seq=0)[1] != self.keys[0].public
 
-    def check_end(self) -> None:
-        """Raise `Damaged` where the log goes on behind its end: a record is missing, and none may be put in its place."""
-        last = Record.key_for(self._history.length - 1)
-        for found in self.backend.list("log/", start_after=last):
-            if found.key > Record.key_for(self._history.length):
+    def check_end(self, history: History) -> None:
+        """Raise `Damaged` where a record is missing behind `history`: what follows would be lost if its slot were taken."""
+        expected = history.length
+        for found in self.backend.list("log/", start_after=Record.key_for(expected - 1)):
+            if found.key != Record.key_for(expected):
                 raise Damaged(
-                    f"the log of vault {self.name!r} has {found.key} but not {Record.key_for(self._history.length)}: "
-                    "restore the missing record from a replica"
+                    f"the log of vault {self.name!r} has {found.key} but not {Record.key_for(expected)}: "
+                    "restore the missing record from a copy"
                 )
+            expected += 1
 
     def append(self, record: Record) -> bool:
         """Put a record into its slot; `False` if the slot is taken by another record."""
@@ -98,8 +99,12 @@ class VaultStore:
             return False
 
     def refresh(self) -> History:
-        """Read the log's new records and return the history up to its end; raises `Damaged` where the chain is broken."""
+        """Read the log's new records and return the history up to its end.
+
+        Raises `Damaged` where the chain is broken or, the first time, where records lie behind its end.
+        """
         with self._refreshing:
+            first = self._history.length == 0
             while True:
                 entries = list(self._new_entries(self._history.length))
                 if entries:
@@ -107,8 +112,13 @@ class VaultStore:
                 if len(entries) < _READ_AHEAD:
                     break
             if self._history.length == 0:
-                raise Damaged(f"vault {self.name!r} has no log: its first record is missing")
-            self._check_public_key()
+                raise Damaged(
+                    f"vault {self.name!r} has no log: if its creation was cut, 'engram vault create {self.name}' completes "
+                    "it; else restore its first record from a copy"
+                )
+            if first:
+                self._check_public_key()
+                self.check_end(self._history)
             return self._history
 
     def session_key(self, session: SessionId) -> SessionKey:
@@ -138,11 +148,7 @@ class VaultStore:
 
     def session_exists(self, session: SessionId) -> bool:
         """Tell whether the session was started before."""
-        try:
-            self.backend.stat(SessionHeader.key_for(session))
-            return True
-        except NotFound:
-            return False
+        return exists(self.backend, SessionHeader.key_for(session))
 
     def check_session(self, session: SessionId) -> bytes:
         """Read and unseal a session anew, whatever is cached; return the object's bytes."""
@@ -154,7 +160,7 @@ class VaultStore:
         try:
             data = self.backend.get(SessionHeader.key_for(session))
         except NotFound as error:
-            raise Damaged(f"{what} is lost: restore its object from a replica") from error
+            raise Damaged(f"{what} is lost: restore its object from a copy") from error
         header = SessionHeader.from_bytes(data, vault=self.vault, session=session)
         if header.epoch not in self.keys:
             raise Precondition(f"{what} is sealed to epoch {header.epoch}, whose key this identity does not have")

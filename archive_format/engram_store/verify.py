@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from engram_format import shards
 from engram_format.catalog import Finding, FindingKind
-from engram_format.errors import Damaged, NotFound, Precondition
-from engram_format.history import History
+from engram_format.errors import Damaged, Precondition
+from engram_format.history import Commit, History
 from engram_format.ids import ObjectName
+from engram_format.location import Location
 from engram_format.record import Record
 from engram_format.session import SessionHeader
+from engram_store.inspection import inspect_object
 from engram_store.reader import Found, VaultReader
 
 
@@ -21,12 +23,12 @@ def verify_log(reader: VaultReader) -> Iterator[Finding]:
     where = f"{store.name}: log"
     try:
         history = reader.history()
-        store.check_end()
+        store.check_end(history)
     except Damaged as error:
         yield Finding(where, FindingKind.LOST, 0, str(error))
         return
     for seq in history.unreadable:
-        detail = "its payload or its session's key cannot be read: restore both from a replica"
+        detail = "its payload or its session's key cannot be read: restore both from a copy"
         yield Finding(f"{store.name}: {Record.key_for(seq)}", FindingKind.LOST, 0, detail)
     for session in history.sessions:
         key = SessionHeader.key_for(session)
@@ -35,31 +37,40 @@ def verify_log(reader: VaultReader) -> Iterator[Finding]:
             yield Finding(f"{store.name}: {key}", FindingKind.SOUND, size)
         except (Damaged, Precondition) as error:
             yield Finding(f"{store.name}: {key}", FindingKind.LOST, 0, str(error))
-    yield Finding(where, FindingKind.SOUND, history.length)
+    if not history.unreadable:
+        yield Finding(where, FindingKind.SOUND, 0)
 
 
 def verify_objects(reader: VaultReader, names: Iterable[ObjectName]) -> Iterator[Finding]:
     """Compare the shards of objects with their public hashes; needs no key."""
-    backend = reader.store.backend
     for name in names:
-        subject = f"{reader.store.name}: {name.key}"
-        try:
-            data = memoryview(backend.get(name.key))
-        except NotFound:
-            yield Finding(subject, FindingKind.LOST, 0, "the object is missing: restore it from a replica")
-            continue
-        yield _inspect(subject, data)
+        found = inspect_object(reader.store.backend, name.key)
+        yield replace(found, subject=f"{reader.store.name}: {found.subject}")
 
 
-def verify_artifacts(reader: VaultReader, artifacts: Iterable[Found]) -> Iterator[Finding]:
-    """Read artifacts whole and compare their SHA-256."""
-    for found in artifacts:
-        subject = f"{reader.store.name}/{found.commit.memory}@{found.commit.number}:{found.entry.path}"
+def verify_versions(
+    reader: VaultReader, commits: Iterable[Commit], *, below: str | None = None, read_data: bool
+) -> Iterator[Finding]:
+    """Follow versions to their manifests, each artifact once; with `read_data` read it whole and compare its SHA-256."""
+    seen: set[Location] = set()
+    for commit in commits:
+        version = f"{reader.store.name}/{commit.memory}@{commit.number}"
         try:
-            size = sum(map(len, reader.read(reader.manifest(found))))
-            yield Finding(subject, FindingKind.SOUND, size)
+            for found in reader.entries(commit, below=below):
+                if found.manifest_at not in seen:
+                    seen.add(found.manifest_at)
+                    yield _verify_artifact(reader, found, subject=f"{version}:{found.entry.path}", read_data=read_data)
         except Damaged as error:
-            yield Finding(subject, FindingKind.LOST, 0, str(error))
+            yield Finding(version, FindingKind.LOST, 0, f"its tree cannot be read: {error}")
+
+
+def _verify_artifact(reader: VaultReader, found: Found, *, subject: str, read_data: bool) -> Finding:
+    try:
+        manifest = reader.manifest(found)
+        size = sum(map(len, reader.read(manifest))) if read_data else 0
+    except Damaged as error:
+        return Finding(subject, FindingKind.LOST, 0, str(error))
+    return Finding(subject, FindingKind.SOUND, size)
 
 
 def all_objects(history: History) -> list[ObjectName]:
@@ -68,29 +79,13 @@ def all_objects(history: History) -> list[ObjectName]:
     return sorted({name for commit in commits for name in (*commit.objects, *commit.depends)})
 
 
-def objects_of(reader: VaultReader, artifacts: Iterable[Found]) -> list[ObjectName]:
-    """Return the names of the objects that artifacts stand on, as far as their manifests can be read."""
-    names: set[ObjectName] = set()
-    for found in artifacts:
-        names.update(pack.name for pack in found.commit.tree.packs)
-        names.add(found.manifest_at.pack.name)
-        with contextlib.suppress(Damaged):  # verify_artifacts reports it, with the artifact's name
-            for page in reader.locations(reader.manifest(found)):
-                names.update(pack.name for pack in page.packs)
+def objects_of(reader: VaultReader, commit: Commit, *, below: str | None) -> list[ObjectName]:
+    """Return the names of the objects that artifacts of a version stand on, as far as their descriptions can be read."""
+    names: set[ObjectName] = {pack.name for pack in commit.tree.packs}
+    with contextlib.suppress(Damaged):  # verify_versions reports it, with its name
+        for found in reader.entries(commit, below=below):
+            names.add(found.manifest_at.pack.name)
+            with contextlib.suppress(Damaged):
+                for page in reader.locations(reader.manifest(found)):
+                    names.update(pack.name for pack in page.packs)
     return sorted(names)
-
-
-def _inspect(subject: str, data: memoryview) -> Finding:
-    try:
-        found = shards.inspect(data)
-    except Damaged as error:
-        return Finding(subject, FindingKind.LOST, len(data), f"{error}: restore it from a replica")
-    if found.sound:
-        return Finding(subject, FindingKind.SOUND, len(data))
-    damage = f"{len(found.damaged)} of its shards and {'its' if found.tail_damaged else 'no'} footer are damaged"
-    if found.repairable:
-        detail = f"{damage}; readers rebuild it from parity: restore the object from a replica before more is lost"
-        return Finding(subject, FindingKind.REPAIRABLE, len(data), detail)
-    return Finding(
-        subject, FindingKind.LOST, len(data), f"{damage}, more than its parity rebuilds: restore it from a replica"
-    )

@@ -139,7 +139,7 @@ def _cut() -> list[Vector]:
 
 def _flipped() -> list[Vector]:
     first, table = PLACES[0], PLACES[-1].offset + PLACES[-1].length
-    records = log(EPOCH_0, commit(1))
+    records = log(EPOCH_0, commit(1), commit(2))
     return [
         _pack("flipped-bit/pack-header.bin", "a bit of the vault id in a pack's header", changed(PACK, 24)),
         _pack("flipped-bit/frame.bin", "a bit of a frame's ciphertext", changed(PACK, first.offset + 3)),
@@ -149,7 +149,7 @@ def _flipped() -> list[Vector]:
             "flipped-bit/commit.bin",
             "log",
             "a bit of the newest COMMIT's ciphertext",
-            joined([records[0], changed(records[1], len(records[1]) - 1)]),
+            joined([*records[:2], changed(records[2], len(records[2]) - 1)]),
             error="Damaged",
             needs=LOG_NEEDS,
         ),
@@ -255,7 +255,7 @@ def _parity() -> list[Vector]:
         three = changed(three, footer.shard(place).start)
     bare = pack(*ORIGINALS, parity=False)
     tail = len(PACK) - len(footer.tail())
-    claim = Footer(2**32, parity=False, hashes=bytes(32 * 4096), locator=bytes(32))
+    claim = Footer(2**26, parity=False, hashes=bytes(32 * 64), locator=bytes(32))
     return [
         _refused(
             "beyond-parity/three-shards.bin",
@@ -277,7 +277,7 @@ def _parity() -> list[Vector]:
             "both footers are lost",
             changed(PACK, tail, bytes(len(PACK) - tail - 72)),
         ),
-        _refused("bomb/footer.bin", "damaged pack", "a footer that claims a data area of 4 GiB", claim.tail()),
+        _refused("bomb/footer.bin", "damaged pack", "a footer that claims a data area of 64 MiB", claim.tail()),
     ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from engram_client.archive import Archive
 from engram_format.identity import Identity
 from engram_server import engine
@@ -18,3 +21,27 @@ def create_archive(url: str, *, keystore: str | None = None, identity: Identity)
 def open_embedded(url: str, *, keystore: str | None = None, identity: Identity) -> Archive:
     """Open an archive in a directory or at `s3://bucket/prefix`; raises `NotFound` or `Denied`."""
     return engine.open_archive(url, keystore=keystore, identity=identity)
+
+
+def serve_archive(
+    url: str,
+    *,
+    keystore: str | None = None,
+    identity: Identity,
+    host: str,
+    port: int,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    token_file: Path | None = None,
+    ready: Callable[[int], None],
+) -> None:
+    """Serve an archive over gRPC until SIGTERM or SIGINT; `ready` is told the port when the service answers.
+
+    Raises `Precondition` where others could reach `host` without both TLS and a token.
+    """
+    from engram_server.config import ServeConfig
+    from engram_server.rpc.serve import serve
+
+    config = ServeConfig(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file)
+    # The service closes the archive, after the calls in progress have ended.
+    serve(config, engine.open_archive(url, keystore=keystore, identity=identity), ready=ready)

@@ -16,8 +16,6 @@ from engram_format.keys import VaultKeys
 from engram_format.pack import DATA_BYTES, PackBuilder, PackHeader, buffer_bytes, read_frames
 from engram_format.session import SessionKey
 
-VECTORS = Path(__file__).parents[2] / "archive_format" / "vectors"
-
 
 @pytest.fixture(scope="session")
 def key() -> SessionKey:
@@ -95,8 +93,3 @@ def spec_reader() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def vectors() -> Path:
-    return VECTORS

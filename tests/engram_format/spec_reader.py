@@ -309,7 +309,7 @@ def read_locations(data: bytes) -> list[tuple[bytes, int, int, int, int]]:
 # 10. The log
 
 
-def read_log(records: list[bytes], session_keys: dict[bytes, bytes]) -> list[tuple[int, object]]:
+def read_log(records: list[bytes], session_keys: dict[bytes, bytes]) -> list[tuple[int, bytes]]:
     """Return kind and payload of each record in order, COMMITs decrypted, the chain checked."""
     entries, previous = [], bytes(32)
     for number, data in enumerate(records):
@@ -320,6 +320,6 @@ def read_log(records: list[bytes], session_keys: dict[bytes, bytes]) -> list[tup
             salt, body = payload[:16], payload[16:]
             context = b"\x84" + _unsigned(number) + b"\x58\x20" + previous + b"\x01" + b"\x50" + record[6]
             payload = AESGCM(derive(session_keys[record[6]], "record", salt)).decrypt(bytes(12), body, context)
-        entries.append((record[5], decode_cbor(payload)))
+        entries.append((record[5], payload))
         previous = sha256(data)
     return entries

@@ -214,7 +214,7 @@ def test_valid_bytes_that_were_changed(name, data):
 
 @pytest.mark.parametrize("name", STRUCTURED)
 @given(data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_valid_fields_that_were_replaced(name, data):
     value = decode(STRUCTURED[name].valid, what="it")
     for _ in range(data.draw(st.integers(1, 2))):

@@ -33,10 +33,10 @@ from engram_format.session import SessionKey
 def test_originals_come_back_from_a_pack(make_pack, originals_in, key, originals, trail, parity):
     pack = make_pack(originals, trail=trail, parity=parity)
     assert originals_in(pack) == originals
-    cipher, table = read_table(memoryview(pack), key)
+    header, table = read_table(memoryview(pack), key)
     assert table.trail == trail
     assert [place.raw_size for place in table.places] == [len(original) for original in originals]
-    assert cipher.header == PackHeader.read(pack)[0]
+    assert header == PackHeader.read(pack)[0]
 
 
 @given(st.lists(st.binary(max_size=400) | st.binary(max_size=9).map(lambda data: data * 60), max_size=6), st.booleans())
@@ -202,6 +202,14 @@ def test_a_pack_says_what_fits(key, header_of):
     assert builder.frames == 11
     pack = builder.seal(trail=bytes(40), parity=True, full=True)
     assert len(list(read_frames(pack, key))) == 11
+
+
+def test_a_pack_has_no_more_frames_than_an_index_run_can_number(key, header_of):
+    capacity = 6 * 2**20
+    builder = PackBuilder(key, header_of(), buffer=bytearray(buffer_bytes(capacity)), capacity=capacity)
+    while builder.has_room(5, trail_bytes=0):
+        builder.add(bytes(5), content=ContentId(bytes(32)), raw_size=0)
+    assert builder.frames == 2**16
 
 
 def test_a_pack_that_would_overflow_is_not_sealed(key, header_of):

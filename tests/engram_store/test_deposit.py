@@ -11,7 +11,17 @@ from engram_testing.archives import MEMORY, Place, deposit, pseudo_random, read,
 
 from engram_format.address import Address, ContentAddress
 from engram_format.catalog import ArtifactSpec, Kind
-from engram_format.errors import AlreadyExists, Conflict, Denied, InvalidInput, NotFound, Precondition
+from engram_format.errors import (
+    AlreadyExists,
+    Conflict,
+    Damaged,
+    Denied,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    Precondition,
+    Unavailable,
+)
 from engram_format.identity import Identity
 from engram_store.wrappers import Metered
 
@@ -170,7 +180,7 @@ def test_two_processes_that_drive_one_session_do_not_both_win(place):
         with first, second:
             send(first, "big", data)
             first.commit(message="", author="")
-            with pytest.raises(Conflict, match="continued by another process"):
+            with pytest.raises(Precondition, match="continued by another process"):
                 send(second, "big", data)
                 second.commit(message="", author="")
         assert len(list(one.versions(MEMORY))) == 1
@@ -304,6 +314,111 @@ def test_every_range_is_exact(archive):
                 assert b"".join(archive.read(address, start=start, stop=stop)) == data[start:stop]
     with pytest.raises(InvalidInput, match="do not lie in an artifact of 5000000 bytes"):
         list(archive.read(address, start=0, stop=5_000_001))
+
+
+def only_objects(place: Place, part: str) -> list[str]:
+    return [found.key for found in place.backend.list("v/") if f"/{part}/" in found.key]
+
+
+def test_content_of_a_lost_pack_is_stored_anew(place):
+    data = pseudo_random(3_000_000)
+    with place.open() as archive:
+        deposit(archive, {"x": data})
+    pack = max(only_objects(place, "o"), key=lambda key: place.backend.stat(key).size)
+    damaged = bytearray(place.backend.get(pack))
+    damaged[1_000_000:2_500_000] = bytes(1_500_000)  # more than parity rebuilds
+    place.backend.delete(pack)
+    place.backend.put_if_absent(pack, damaged)
+    with place.open() as archive:
+        deposit(archive, {"again": data}, to=Address("vault", "again"))
+        assert read(archive, "vault/again:again") == data
+        with pytest.raises(Damaged, match="deposit its content again"):
+            read(archive, "vault/memory:x")
+    place.backend.delete(pack)
+    with place.open() as archive:
+        assert read(archive, "vault/again:again") == data
+
+
+def test_nothing_is_committed_behind_a_record_that_cannot_be_read(place):
+    with place.open() as archive:
+        deposit(archive, {"x": b"1"})
+        deposit(archive, {"x": b"2"}, session=SESSION)
+    (header,) = [key for key in only_objects(place, "s") if SESSION in key]
+    sealed = place.backend.get(header)
+    place.backend.delete(header)
+    with place.open() as archive:
+        with pytest.raises(Damaged, match="cannot be read: restore it from a copy before you deposit"):
+            deposit(archive, {"x": b"3"})
+        with pytest.raises(Damaged, match="which version"):
+            list(archive.memories("vault"))
+    place.backend.put_if_absent(header, sealed)
+    with place.open() as archive:
+        assert read(archive, "vault/memory@2:x") == b"2"
+        assert deposit(archive, {"x": b"3"}).address.version == 3
+
+
+def test_a_session_that_failed_takes_nothing_more_and_can_be_opened_again(place):
+    data = pseudo_random(2_000_000)
+    with place.open() as archive:
+        with archive.open_deposit(MEMORY, session=SESSION) as session:
+            session.begin(ArtifactSpec(path="a", size=len(data)))
+            session.write(data)
+            with pytest.raises(InvalidInput, match="changed during the deposit"):
+                session.end(sha256="00" * 32)
+            for use in (
+                lambda: session.end(sha256=hashlib.sha256(data).hexdigest()),
+                lambda: session.commit(message="", author=""),
+                lambda: session.begin(ArtifactSpec(path="b", size=0)),
+            ):
+                with pytest.raises(Precondition, match="has failed"):
+                    use()
+        assert deposit(archive, {"a": data}, session=SESSION).added == 1
+        assert read(archive, "vault/memory:a") == data
+
+
+def test_many_small_known_files_fit_beside_a_nearly_full_pack(place):
+    small = {f"folder/{number:05}": b"the same small file" for number in range(12_000)}
+    files = {"big": pseudo_random(61_500_000), **small}
+    with place.open() as archive:
+        assert deposit(archive, files).added == 12_001
+        assert read(archive, "vault/memory:folder/11999") == b"the same small file"
+        assert len(list(archive.artifacts(MEMORY.of("folder")))) == 12_000
+
+
+def test_a_path_is_an_artifact_or_a_folder(archive):
+    deposit(archive, {"a/b": b"1"})
+    with pytest.raises(InvalidInput, match="'a/b' cannot lie below 'a'"):
+        deposit(archive, {"a": b"2"})
+
+
+def test_a_session_is_open_once_at_a_time(archive, monkeypatch):
+    monkeypatch.setattr("engram_server.engine.sessions._CLOSING_S", 0.2)
+    with archive.open_deposit(MEMORY, session=SESSION):
+        with pytest.raises(Unavailable, match="is open already"):
+            archive.open_deposit(MEMORY, session=SESSION)
+        others = [archive.open_deposit(MEMORY, session=f"{number:032x}") for number in range(7)]
+        with pytest.raises(Exhausted, match="8 deposits are under way"):
+            archive.open_deposit(MEMORY, session="ff" * 16)
+        for other in others:
+            other.close()
+    archive.open_deposit(MEMORY, session=SESSION).close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda session: session.begin(ArtifactSpec(path="a", size=-1)),
+        lambda session: session.begin(ArtifactSpec(path="a", size=0, time_ns=2**70)),
+        lambda session: session.begin(ArtifactSpec(path="a", size=0, made_from=("zz",))),
+        lambda session: session.begin(ArtifactSpec(path="a", size=0, made_from=("ab" * 32,) * 2000)),
+        lambda session: session.begin(ArtifactSpec(path="a", size=0, metadata={"x": float(1), "y": "\udcff"})),
+        lambda session: session.commit(message="\udcff", author=""),
+        lambda session: session.commit(message="x" * 70_000, author=""),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_anything_is(archive, call):
+    with archive.open_deposit(MEMORY, session=SESSION) as session, pytest.raises(InvalidInput):
+        call(session)
 
 
 def test_no_name_and_no_content_shows_in_the_storage(place):

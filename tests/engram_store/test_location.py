@@ -113,7 +113,7 @@ def test_an_s3_location_is_its_bucket_and_prefix(monkeypatch):
 
 
 def test_a_folder_is_opened_without_loading_boto3(tmp_path):
-    script = "import sys; from engram_store.location import open_location; open_location(sys.argv[1]); print('boto3' in sys.modules)"
+    script = "import sys; from engram_store.location import open_location as o; o(sys.argv[1]); print('boto3' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
 

@@ -45,11 +45,11 @@ def retrying(inner, *, attempts=6, slept=None):
 
 
 class TestRetryingOverFaults(BackendConformance):
-    """Every third call fails, by turns before and after it is done, and nobody notices."""
+    """Every seventh call fails, by turns before and after it is done, and nobody notices."""
 
     @pytest.fixture
     def backend(self):
-        faults = {3 * n: (Fault.BEFORE, Fault.AFTER)[n % 2] for n in range(1, 20_000)}
+        faults = {7 * n: (Fault.BEFORE, Fault.AFTER)[n % 2] for n in range(1, 20_000)}
         return retrying(Faulty(MemoryBackend(), faults), attempts=30)
 
 

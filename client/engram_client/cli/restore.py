@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engram_client.cli.output import printable, progress
+from engram_client.cli.output import printable, progress, warn
 from engram_client.cli.settings import Settings, archive_options
+from engram_client.local import local_errors
 from engram_format.address import Address, parse_any
-from engram_format.errors import InvalidInput, NotFound
+from engram_format.errors import Damaged, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
@@ -21,27 +22,39 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Get the exact bytes out again.")
 @click.argument("address")
-@click.argument("dest", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("dest")
 @click.option("--start", type=click.IntRange(min=0), default=0, help="First byte of a range.  [default: 0]")
 @click.option("--stop", type=click.IntRange(min=0), help="Byte after the last of a range.  [default: the end]")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @archive_options
 @click.pass_obj
-def restore(settings: Settings, *, address: str, dest: Path, start: int, stop: int | None, force: bool) -> None:
+def restore(settings: Settings, *, address: str, dest: str, start: int, stop: int | None, force: bool) -> None:
     """Write an artifact, exactly as it was deposited, to the file or into the folder DEST, or to stdout if DEST is -.
 
-    An ADDRESS without a path restores all artifacts of the version below the folder DEST, which is made. A file appears under
-    its name only when it is complete and checked, and only you can read it.
+    An ADDRESS without a path, or of a folder, restores all artifacts there below the folder DEST. A DEST that ends in / is a
+    folder, and made. A file appears under its name only when it is complete and checked, and only you can read it.
     """
     place = parse_any(address)
     version = place if isinstance(place, Address) and place.path is None else None
-    if version is not None and (start or stop is not None or str(dest) == "-"):
+    target = Path(dest)
+    if version is not None and (start or stop is not None or dest == "-"):
         raise InvalidInput(f"{version} is a whole version: name one artifact to restore a range or to stdout")
     with settings.open() as archive, progress("restoring") as show:
+        if version is None and isinstance(place, Address) and _is_folder(archive, place):
+            version = place
         if version is not None:
-            _restore_version(archive, version, dest, force=force, show=show)
-        else:
-            _restore_artifact(archive, place, dest, start=start, stop=stop, force=force, show=show)
+            _restore_version(archive, version, target, force=force, show=show)
+            return
+        if dest.endswith("/"):
+            with local_errors(target, "made"):
+                target.mkdir(parents=True, exist_ok=True)
+        _restore_artifact(archive, place, target, start=start, stop=stop, force=force, show=show)
+
+
+def _is_folder(archive: Archive, address: Address) -> bool:
+    """Tell whether an address names no artifact but has some below it."""
+    first = next(archive.artifacts(address), None)
+    return first is not None and first.address.path != address.path
 
 
 def _restore_artifact(
@@ -64,14 +77,21 @@ def _restore_artifact(
 
 
 def _restore_version(archive: Archive, version: Address, dest: Path, *, force: bool, show: Progress) -> None:
-    from engram_client.local import local_errors
+    """Restore all artifacts below an address; one that cannot be is told, and does not keep the others back."""
     from engram_client.transfer import restore_file
 
     artifacts = list(archive.artifacts(version))
     if not artifacts:
         raise NotFound(f"there is nothing in {version}: see 'engram log {version.at(None)}'")
+    lost = []
     for artifact in artifacts:
         path = dest / (artifact.address.path or "")
         with local_errors(path.parent, "made"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        click.echo(printable(str(restore_file(archive, artifact.address, path, progress=show, force=force))))
+        try:
+            click.echo(printable(str(restore_file(archive, artifact.address, path, progress=show, force=force))))
+        except Damaged as error:
+            warn(f"{artifact.address}: {error}")
+            lost.append(artifact)
+    if lost:
+        raise Damaged(f"{len(lost)} of {len(artifacts)} artifacts could not be restored; the others were")

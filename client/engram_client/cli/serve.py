@@ -34,26 +34,28 @@ def serve(
 
     Prints one line when it is ready: listening on grpc://HOST:PORT.
     """
-    from engram_server.config import ServeConfig
-    from engram_server.engine import open_archive
-    from engram_server.rpc.serve import serve as serve_until_told
+    from engram_client.embedded import serve_archive
     from engram_store.identity import load_identity
 
     url = settings.url
     if is_remote(url):
         raise InvalidInput(f"{url} is a service already: name the folder or the s3://bucket/prefix of the archive")
     host, port = _host_and_port(listen)
-    config = ServeConfig(
-        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file or settings.token_file
-    )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("engram_server").setLevel(logging.INFO)
-    identity = load_identity(settings.identity_path, passphrase=settings.passphrase())
-    archive = open_archive(url, keystore=settings.keystore, identity=identity)
     scheme = "grpcs" if tls_cert else "grpc"
     shown = f"[{host}]" if ":" in host else host
-    # The service closes the archive, after the calls in progress have ended.
-    serve_until_told(config, archive, ready=lambda bound: click.echo(f"listening on {scheme}://{shown}:{bound}"))
+    serve_archive(
+        url,
+        keystore=settings.keystore,
+        identity=load_identity(settings.identity_path, passphrase=settings.passphrase()),
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        token_file=token_file or settings.token_file,
+        ready=lambda bound: click.echo(f"listening on {scheme}://{shown}:{bound}"),
+    )
 
 
 def _host_and_port(listen: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,9 +58,9 @@ def run(folder: Path, *, say: Say) -> None:
         _restore(archive, folder, say=say)
         _replay(archive, folder, held_out, say=say)
     say("The service has stopped. Try next:")
-    options = f"--archive {url} --identity {key_file}"
+    program = shlex.join([str(Path(sys.executable).parent / "engram"), "--archive", url, "--identity", str(key_file)])
     for command in ("ls retina/bars", "log retina/bars", f"show retina/bars:{_STUDENT}", "verify"):
-        say(f"  engram {options} {command}")
+        say(f"  {program} {command}")
 
 
 def _deposit_recordings(archive: Archive, *, say: Say) -> None:
@@ -154,4 +155,8 @@ def _service(url: str, key_file: Path, *, log: Path) -> Iterator[str]:
         yield address
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(timeout=_STOP_S)
+        try:
+            server.wait(timeout=_STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()

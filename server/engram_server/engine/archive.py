@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
-from engram_format.catalog import AnyArray, Artifact, Finding, Memory, ReplayResult, Vault, Version
-from engram_format.errors import Exhausted, FormatError, InvalidInput, NotFound
+from engram_format.catalog import AnyArray, Artifact, Finding, FindingKind, Memory, ReplayResult, Vault, Version
+from engram_format.errors import FormatError, InvalidInput, NotFound
 from engram_format.ids import Digest, SessionId
-from engram_server.engine import describe, replaying
+from engram_server.engine import describe
 from engram_server.engine.deposit import Deposit
+from engram_server.engine.sessions import OpenSessions
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
-from engram_store.verify import all_objects, objects_of, verify_artifacts, verify_log, verify_objects
-
-_MAX_OPEN_DEPOSITS: Final = 8
-"""Each holds up to 130 MiB of buffers."""
+from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
 
 
 class Archive:
@@ -27,7 +25,7 @@ class Archive:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._deposits = threading.BoundedSemaphore(_MAX_OPEN_DEPOSITS)
+        self._sessions = OpenSessions()
 
     @property
     def url(self) -> str:
@@ -47,7 +45,7 @@ class Archive:
         reader = self._repository.vault(vault)
         history = reader.history()
         for name in sorted(history.commits):
-            yield describe.memory(reader, history.commits[name][-1])
+            yield describe.memory(reader, history.newest(name))
 
     def versions(self, memory: Address) -> Iterator[Version]:
         """Yield the versions of a memory, newest first."""
@@ -78,15 +76,14 @@ class Archive:
         name = _memory_name(memory)
         if memory.version is not None or memory.path is not None:
             raise InvalidInput(f"a deposit goes into a memory, not into {memory}: write {memory.vault}/{name}")
-        if not self._deposits.acquire(blocking=False):
-            raise Exhausted(f"{_MAX_OPEN_DEPOSITS} deposits are under way: wait until one of them ends")
+        wanted = _session_id(session)
+        self._sessions.enter(wanted)
         try:
-            opened = self._repository.open_deposit(memory.vault, name, session=_session_id(session))
-            versions = self._repository.vault(memory.vault).history().commits.get(name, ())
+            opened = self._repository.open_deposit(memory.vault, name, session=wanted)
         except BaseException:
-            self._deposits.release()
+            self._sessions.leave(wanted)
             raise
-        return Deposit(opened, memory, next_number=len(versions) + 1, closed=self._deposits.release)
+        return Deposit(opened, memory, closed=partial(self._sessions.leave, wanted))
 
     def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield an artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256."""
@@ -102,6 +99,8 @@ class Archive:
         author: str = "",
     ) -> ReplayResult:
         """Run a student over a stimulus, and save what it did as a new version of `save_to` if given."""
+        from engram_server.engine import replaying  # loads onnxruntime, which depositing and reading do not need
+
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
@@ -125,21 +124,21 @@ class Archive:
     def _verify(self, reader: VaultReader, scope: Address | None, *, read_data: bool) -> Iterator[Finding]:
         log = list(verify_log(reader))
         yield from log
-        if not log[-1].size:
+        if any(
+            finding.subject == f"{reader.store.name}: log" and finding.result is FindingKind.LOST for finding in log
+        ):
             return  # without a log there is nothing to follow
         history = reader.history()
         if scope is None or scope.memory is None:
-            found = list(reader.distinct_artifacts())
-            names = all_objects(history)
-        else:
-            commit = history.at(scope.memory, scope.version)
-            found = list(reader.entries(commit, below=scope.path))
-            if scope.path is not None and not found:
-                reader.find(commit, scope.path)
-            names = objects_of(reader, found)
-        yield from verify_objects(reader, names)
-        if read_data:
-            yield from verify_artifacts(reader, found)
+            yield from verify_objects(reader, all_objects(history))
+            commits = [commit for _, versions in sorted(history.commits.items()) for commit in reversed(versions)]
+            yield from verify_versions(reader, commits, read_data=read_data)
+            return
+        commit = history.at(scope.memory, scope.version)
+        if scope.path is not None and not any(reader.entries(commit, below=scope.path)):
+            reader.find(commit, scope.path)
+        yield from verify_objects(reader, objects_of(reader, commit, below=scope.path))
+        yield from verify_versions(reader, [commit], below=scope.path, read_data=read_data)
 
     def _memory(self, address: Address) -> tuple[VaultReader, str]:
         name = _memory_name(address)

@@ -15,12 +15,9 @@ from engram_store.deposit import DepositSession
 class Deposit:
     """An open deposit session. Used by one thread at a time."""
 
-    def __init__(
-        self, session: DepositSession, memory: Address, *, next_number: int, closed: Callable[[], None]
-    ) -> None:
+    def __init__(self, session: DepositSession, memory: Address, *, closed: Callable[[], None]) -> None:
         self._session = session
         self._memory = memory
-        self._next_number = next_number
         self._closed: Callable[[], None] | None = closed
 
     @property
@@ -47,8 +44,11 @@ class Deposit:
         self._session.write(data)
 
     def end(self, *, sha256: str) -> Artifact:
-        """Close the artifact; raises `InvalidInput` where size or SHA-256 are not what was announced."""
-        return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._next_number)
+        """Close the artifact; raises `InvalidInput` where size or SHA-256 are not what was announced.
+
+        Its address has the number that the next version would have now; another writer may take it first.
+        """
+        return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._session.next_number)
 
     def commit(self, *, message: str, author: str) -> Version:
         """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, Kind, ReplayResult
-from engram_format.errors import Exhausted
+from engram_format.errors import Exhausted, InvalidInput
 from engram_replay import Replay, Student, decode_stimulus, encode_npz, load_student, receipt, run
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def replay(
 ) -> ReplayResult:
     """Run a student over a stimulus; the student is decrypted in memory and never touches a disk."""
     network = archive.artifact(student)
-    loaded = load_student(_read(archive, network, limit=_MAX_STUDENT_BYTES), max_bytes=_MAX_STUDENT_BYTES)
+    loaded = _load(archive, network)
     made_from = [network.sha256]
     if isinstance(stimulus, Mapping):
         arrays = stimulus
@@ -44,39 +44,58 @@ def replay(
     done = run(loaded, arrays, timeout_s=_TIME_LIMIT_S)
     saved = None
     if save_to is not None:
-        saved = _save(archive, loaded, done, save_to, made_from=tuple(made_from), author=author, now_ns=now_ns)
+        given = encode_npz(done.stimulus) if isinstance(stimulus, Mapping) else None
+        files = _files(loaded, done, save_to, given=given, made_from=tuple(made_from), now_ns=now_ns)
+        saved = _save(archive, files, save_to, message=f"Replay of {loaded}", author=author)
     return ReplayResult(outputs=done.outputs, receipt=receipt(loaded, done), saved=saved)
 
 
-def _save(
-    archive: Archive,
+def _load(archive: Archive, network: Artifact) -> Student:
+    try:
+        return load_student(_read(archive, network, limit=_MAX_STUDENT_BYTES), max_bytes=_MAX_STUDENT_BYTES)
+    except InvalidInput as error:
+        if network.kind is Kind.STUDENT:
+            raise
+        raise InvalidInput(f"{network.address} is a {network.kind}, not a student ({error})") from error
+
+
+def _files(
     student: Student,
     done: Replay,
     save_to: Address,
     *,
+    given: bytes | None,
     made_from: tuple[str, ...],
-    author: str,
     now_ns: int,
-) -> Artifact:
-    """Deposit the outputs as one `.npz`, with the receipt as its metadata."""
-    body = encode_npz(done.outputs)
+) -> list[tuple[ArtifactSpec, bytes]]:
+    """Return what is to be kept: the outputs with the receipt as metadata, and before them a stimulus that was not kept yet."""
     moment = datetime.fromtimestamp(now_ns / 1e9, tz=UTC)
     path = save_to.path or f"replays/{moment:%Y-%m-%dT%H-%M-%S-%f}.npz"
+    files = []
+    if given is not None:
+        stimulus_path = f"{path.removesuffix('.npz')}.stimulus.npz"
+        files.append((ArtifactSpec(path=stimulus_path, size=len(given), kind=Kind.FILE, time_ns=now_ns), given))
+        made_from = (*made_from, hashlib.sha256(given).hexdigest())
+    outputs = encode_npz(done.outputs)
+    metadata = receipt(student, done)
     spec = ArtifactSpec(
-        path=path,
-        size=len(body),
-        kind=Kind.REPLAY,
-        time_ns=now_ns,
-        metadata=receipt(student, done),
-        made_from=made_from,
+        path=path, size=len(outputs), kind=Kind.REPLAY, time_ns=now_ns, metadata=metadata, made_from=made_from
     )
+    return [*files, (spec, outputs)]
+
+
+def _save(
+    archive: Archive, files: list[tuple[ArtifactSpec, bytes]], save_to: Address, *, message: str, author: str
+) -> Artifact:
+    """Deposit the files as one version; return the last."""
     memory = save_to.of(None).at(None)
     with archive.open_deposit(memory, session=secrets.token_hex(_SESSION_BYTES)) as deposit:
-        deposit.begin(spec)
-        deposit.write(body)
-        deposit.end(sha256=hashlib.sha256(body).hexdigest())
-        version = deposit.commit(message=f"Replay of {student}", author=author)
-    return archive.artifact(version.address.of(path))
+        for spec, body in files:
+            deposit.begin(spec)
+            deposit.write(body)
+            deposit.end(sha256=hashlib.sha256(body).hexdigest())
+        version = deposit.commit(message=message, author=author)
+    return archive.artifact(version.address.of(files[-1][0].path))
 
 
 def _read(archive: Archive, artifact: Artifact, *, limit: int) -> bytes:
