@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from engram_format.address import check_name
 from engram_format.encoding import Fields, encode
-from engram_format.errors import Damaged, FormatError, NotFound
+from engram_format.errors import Damaged, FormatError, InvalidInput, NotFound
 from engram_format.ids import Digest, ObjectName, SessionId
 from engram_format.location import Location, LocationPage
 from engram_format.record import FIRST_PREVIOUS, Record, RecordKind
@@ -66,8 +67,12 @@ class Commit:
     def from_bytes(cls, data: bytes, *, what: str) -> Self:
         """Decode."""
         fields = Fields.of(data, what=what, known=range(1, 14))
+        try:
+            memory = check_name(fields.text(1), what="memory")
+        except InvalidInput as error:
+            raise FormatError(f"{what} is damaged: {error}") from error
         return cls(
-            memory=fields.text(1),
+            memory=memory,
             number=fields.integer(2),
             parents=tuple(Digest(raw) for raw in fields.raws(3, Digest.LENGTH)),
             author=fields.text(4),

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Final, Self
 
-from engram_format.encoding import Fields, encode
+from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import FormatError
 from engram_format.ids import Identifier, VaultId
 from engram_format.suite import FORMAT, KEM_SEED_BYTES, KEY_BYTES, SUITE, check_suite, derive, public_of, seal, unseal
@@ -92,26 +92,37 @@ class VaultKeys:
         """The 63-bit seed of content-defined chunking in this vault."""
         return int.from_bytes(derive(self.id_key, "vault/chunking")[:8], "big") >> 1
 
-    def wrap(self, *, to: bytes) -> bytes:
-        """Seal the keys to a recipient's public key."""
-        body = encode(
-            {1: FORMAT, 2: SUITE, 3: self.vault.raw, 4: self.name, 5: self.epoch, 6: self.seed, 7: self.id_key}
-        )
-        return seal(body, to=to, info=b"engram/1/vault-keys" + self.vault.raw)
+    def wrap(self, *, to: bytes, own_seed: bytes | None = None) -> bytes:
+        """Seal the keys to a recipient's public key; who seals them to himself proves it with his private seed."""
+        proof = b"" if own_seed is None else self._proof(own_seed)
+        return seal(encode(self._fields() | {8: proof}), to=to, info=b"engram/1/vault-keys" + self.vault.raw)
+
+    def _fields(self) -> dict[int, Encodable]:
+        return {1: FORMAT, 2: SUITE, 3: self.vault.raw, 4: self.name, 5: self.epoch, 6: self.seed, 7: self.id_key}
+
+    def _proof(self, own_seed: bytes) -> bytes:
+        return hmac.digest(derive(own_seed, "vault-keys/own"), encode(self._fields()), "sha256")
 
     @classmethod
-    def unwrap(cls, sealed: bytes, *, seed: bytes, vault: VaultId) -> Self:
-        """Open wrapped keys with an identity's seed; they are bound to the vault's id."""
+    def unwrap(cls, sealed: bytes, *, seed: bytes, vault: VaultId, own: bool = False) -> Self:
+        """Open wrapped keys with an identity's seed; they are bound to the vault's id.
+
+        With `own`, keys that this identity has not sealed to itself are refused: anybody who knows a public key can seal
+        keys to it.
+        """
         what = f"the key of vault {vault}"
         body = unseal(sealed, seed=seed, info=b"engram/1/vault-keys" + vault.raw, what=what)
-        fields = Fields.of(body, what=what, known=range(1, 8))
+        fields = Fields.of(body, what=what, known=range(1, 9))
         check_suite(fields.integer(1), fields.integer(2), what=what)
         if fields.raw(3) != vault.raw or fields.integer(5) >= MAX_EPOCHS:
             raise FormatError(f"{what} is damaged: it is another vault's, or of an impossible epoch")
-        return cls(
+        keys = cls(
             vault=vault,
             name=fields.text(4),
             epoch=fields.integer(5),
             seed=fields.raw(6, KEM_SEED_BYTES),
             id_key=fields.raw(7, KEY_BYTES),
         )
+        if own and not hmac.compare_digest(fields.raw(8), keys._proof(seed)):
+            raise FormatError(f"{what} was not made by this identity")
+        return keys

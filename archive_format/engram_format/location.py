@@ -17,6 +17,7 @@ from engram_format.errors import FormatError
 from engram_format.frame import MAX_FRAME_BYTES
 from engram_format.ids import ObjectName, PackId, SessionId
 from engram_format.pack import FramePlace
+from engram_format.suite import TAG_BYTES
 
 Column = NDArray[np.uint32]
 
@@ -118,7 +119,10 @@ class LocationPage:
             raise FormatError(f"{what} is damaged: its columns do not fit together")
         pack, index, offset, length, raw_size = (np.frombuffer(column, "<u4").astype(np.uint32) for column in columns)
         refs = tuple(PackRef.from_raw(packs[at : at + _PACK_REF_BYTES]) for at in range(0, len(packs), _PACK_REF_BYTES))
-        if rows and (int(pack.max()) >= len(refs) or int(raw_size.max()) > MAX_FRAME_BYTES):
+        possible = rows == 0 or (
+            int(pack.max()) < len(refs) and int(raw_size.max()) <= MAX_FRAME_BYTES and int(length.min()) > TAG_BYTES
+        )
+        if not possible:
             raise FormatError(f"{what} is damaged: a row names no pack or is too long")
         index = _accumulated(index, np.ones_like(index), pack)
         offset = _accumulated(offset, length, pack)

@@ -102,7 +102,7 @@ class Manifest:
         if manifest.pages is not None:
             starts = (*manifest.page_starts, manifest.size)
             if (
-                len(manifest.pages) != len(manifest.page_starts)
+                not 0 < len(manifest.pages) == len(manifest.page_starts)
                 or any(a >= b for a, b in pairwise(starts))
                 or starts[0]
             ):
@@ -117,6 +117,8 @@ def check_metadata(metadata: Metadata) -> Metadata:
             raise InvalidInput(
                 f"metadata {name!r} is not a name of 1 to 128 characters with a text, a number or a truth value"
             )
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise InvalidInput(f"metadata {name!r} does not fit 64 bits: give it as text")
     try:
         size = len(encode(dict(metadata)))
     except ValueError as error:

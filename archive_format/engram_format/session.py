@@ -6,12 +6,12 @@ Whoever has only the vault's public key can make a session and never read anothe
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from cryptography.exceptions import InvalidTag
 
-from engram_format.encoding import Fields, encode
+from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import FormatError
 from engram_format.ids import ObjectName, PackId, SessionId, VaultId
 from engram_format.suite import FORMAT, KEY_BYTES, SUITE, check_suite, cipher, derive, nonce, seal, unseal
@@ -64,6 +64,8 @@ class SessionHeader:
     session: SessionId
     epoch: int
     sealed: bytes
+    voucher: bytes = b""
+    """HMAC of all that, under a key that only readers of the vault have; empty from a depositor who is none."""
 
     @staticmethod
     def key_for(session: SessionId) -> str:
@@ -71,9 +73,28 @@ class SessionHeader:
         return f"s/{session}"
 
     @classmethod
-    def make(cls, key: SessionKey, *, vault: VaultId, session: SessionId, epoch: int, public: bytes) -> Self:
-        """Seal a session's key to the vault's public key of an epoch."""
-        return cls(vault, session, epoch, seal(key.secret, to=public, info=_info(vault, session, epoch)))
+    def make(
+        cls,
+        key: SessionKey,
+        *,
+        vault: VaultId,
+        session: SessionId,
+        epoch: int,
+        public: bytes,
+        id_key: bytes | None = None,
+    ) -> Self:
+        """Seal a session's key to the vault's public key of an epoch; who has the vault's id key vouches for it."""
+        sealed = seal(key.secret, to=public, info=_info(vault, session, epoch))
+        header = cls(vault, session, epoch, sealed)
+        return header if id_key is None else replace(header, voucher=header._voucher(id_key))
+
+    def is_vouched_for(self, id_key: bytes) -> bool:
+        """Tell whether a reader of the vault made this session: only then may a writer go on with its key.
+
+        Everybody who can write to the storage can seal a key of their own to the vault, and would read what is deposited
+        under it.
+        """
+        return hmac.compare_digest(self.voucher, self._voucher(id_key))
 
     def open(self, *, seed: bytes) -> SessionKey:
         """Unseal the session's key with the vault's seed of the same epoch."""
@@ -82,17 +103,21 @@ class SessionHeader:
 
     def to_bytes(self) -> bytes:
         """Return the object's bytes."""
-        return encode(
-            {1: FORMAT, 2: SUITE, 3: self.vault.raw, 4: self.session.raw, 5: self.epoch, 6: self.sealed},
-        )
+        return encode(self._claims() | {7: self.voucher})
+
+    def _claims(self) -> dict[int, Encodable]:
+        return {1: FORMAT, 2: SUITE, 3: self.vault.raw, 4: self.session.raw, 5: self.epoch, 6: self.sealed}
+
+    def _voucher(self, id_key: bytes) -> bytes:
+        return hmac.digest(derive(id_key, "session/voucher"), encode(self._claims()), "sha256")
 
     @classmethod
     def from_bytes(cls, data: bytes, *, vault: VaultId, session: SessionId) -> Self:
         """Read the object that lies at `s/<session>` of a vault; it must say so itself."""
         what = f"session {session}"
-        fields = Fields.of(data, what=what, known=range(1, 7))
+        fields = Fields.of(data, what=what, known=range(1, 8))
         check_suite(fields.integer(1), fields.integer(2), what=what)
-        header = cls(VaultId(fields.raw(3)), SessionId(fields.raw(4)), fields.integer(5), fields.raw(6))
+        header = cls(VaultId(fields.raw(3)), SessionId(fields.raw(4)), fields.integer(5), fields.raw(6), fields.raw(7))
         if header.epoch >= 2**32:
             raise FormatError(f"{what} is damaged: its epoch {header.epoch} cannot be")
         if not hmac.compare_digest(header.vault.raw + header.session.raw, vault.raw + session.raw):

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.codecs import Zstd
-from engram_format.errors import Conflict, InvalidInput
+from engram_format.errors import Conflict, FormatError, InvalidInput
 from engram_format.history import Commit, History, run_name
 from engram_format.ids import ContentId, Digest, ObjectName, SessionId
 from engram_format.index import IndexRun
@@ -19,7 +19,7 @@ from engram_format.manifest import Manifest, Segment, TreeEntry, TreePage, page_
 from engram_format.record import Record, RecordKind
 from engram_format.session import SessionKey
 from engram_store.backend import exists
-from engram_store.dedup import KnownContent, mergeable
+from engram_store.dedup import KnownContent, mergeable, read_runs
 from engram_store.frames import FrameReader
 from engram_store.packing import PackWriter, encode_verified
 from engram_store.rows import Rows
@@ -113,10 +113,9 @@ def commit_session(
     Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one.
     """
     history = store.refresh()
-    merged = mergeable(history)
-    runs = [IndexRun.from_bytes(frames.read(location)) for location in merged]
-    index = IndexRun.merged([known.written(), *runs])
-    index_drops = tuple(sorted(run_name(location) for location in merged))
+    runs = read_runs(frames, mergeable(history))
+    index = IndexRun.merged([known.written(), *runs.values()])
+    index_drops = tuple(sorted(map(run_name, runs)))
     with MetaWriter(store, key, session, parity=parity, entropy=entropy) as writer:
         manifests = {item.spec.path: (item.entry, writer.add(_manifest(item, writer).to_bytes())) for item in ended}
         index_adds = LocationPage.of(writer.add(piece.to_bytes()) for piece in index.pieces())
@@ -126,7 +125,7 @@ def commit_session(
     depends = tuple(sorted(used.difference(packs)))
     while True:
         if session in history.sessions:
-            return history.at(*history.sessions[session])
+            return _require_same(frames, history.at(*history.sessions[session]), ended)
         history.require_readable()
         store.check_end(history)
         condemned = history.condemned.intersection((*packs, *depends))
@@ -161,9 +160,25 @@ def commit_session(
 
 def read_tree(frames: FrameReader, commit: Commit) -> Iterable[tuple[TreeEntry, Location]]:
     """Yield the entries of a version, by path, and where their manifests lie."""
+    last = ""
     for location in commit.tree:
         page = TreePage.from_bytes(frames.read(location))
+        if not page.entries or page.entries[0].path <= last:
+            raise FormatError(
+                f"the tree of {commit.memory}@{commit.number} is damaged: its pages do not follow one another"
+            )
+        last = page.entries[-1].path
         yield from zip(page.entries, page.manifests, strict=True)
+
+
+def _require_same(frames: FrameReader, commit: Commit, ended: list[Ended]) -> Commit:
+    """Return what the session committed, if that is what was to be committed now."""
+    held = {entry.path: entry.sha256 for entry, _ in read_tree(frames, commit)}
+    if any(held.get(item.spec.path) != item.sha256 for item in ended):
+        raise Conflict(
+            "another process has committed this session with other artifacts: deposit yours in a new session"
+        )
+    return commit
 
 
 def _append(

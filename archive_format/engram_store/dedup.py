@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from engram_format.catalog import FindingKind
+from engram_format.errors import Damaged, Precondition
 from engram_format.history import History
 from engram_format.ids import ContentId
 from engram_format.index import MAX_RUN_FRAMES, IndexRun
@@ -15,6 +17,8 @@ from engram_store.backend import exists
 from engram_store.frames import FrameReader
 from engram_store.inspection import inspect_object
 from engram_store.vault import VaultStore
+
+logger = logging.getLogger(__name__)
 
 _MAX_RUNS: Final = 16
 """A vault with more runs than this has its small ones merged by the next commit."""
@@ -52,8 +56,7 @@ class KnownContent:
                 return exists(store.backend, pack.name.key)
             return inspect_object(store.backend, pack.name.key).result is not FindingKind.LOST
 
-        runs = (IndexRun.from_bytes(frames.read(location)) for location in history.index_runs.values())
-        return cls(runs, is_there=is_there)
+        return cls(read_runs(frames, history.index_runs.values()).values(), is_there=is_there)
 
     def find(self, content: ContentId, *, raw_size: int) -> Location | None:
         """Return where this content lies."""
@@ -86,6 +89,17 @@ class KnownContent:
         """Return all frames that the session has written, as one sorted run."""
         with self._lock:
             return IndexRun.merged([*self._written, IndexRun.of(self._recent)])
+
+
+def read_runs(frames: FrameReader, locations: Iterable[Location]) -> dict[Location, IndexRun]:
+    """Read runs of the index; one that cannot be read is left out: what it knew is stored again, and nothing is lost."""
+    runs = {}
+    for location in locations:
+        try:
+            runs[location] = IndexRun.from_bytes(frames.read(location))
+        except (Damaged, Precondition) as error:
+            logger.warning("a run of the index cannot be read and is not used: %s", error)
+    return runs
 
 
 def mergeable(history: History) -> list[Location]:

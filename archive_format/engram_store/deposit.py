@@ -269,7 +269,7 @@ class DepositSession:
         """Start the session, or find what an earlier process has stored of it."""
         resumes = self._store.session_exists(self._session)
         self._key = (
-            self._store.session_key(self._session)
+            self._store.resumed_key(self._session)
             if resumes
             else self._store.create_session(self._session, secret=self._entropy(32))
         )

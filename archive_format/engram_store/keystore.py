@@ -72,14 +72,13 @@ class Keystore:
             return self._claimed(tag)
 
     def wrap(self, tag: NameTag, keys: VaultKeys) -> VaultKeys:
-        """Wrap a vault's keys for this identity; return the keys that are stored there, if an earlier attempt left some."""
+        """Wrap a vault's keys for this identity; return the keys that an earlier attempt of this identity left there."""
+        sealed = keys.wrap(to=self._identity.public, own_seed=self._identity.seed)
         try:
-            self._backend.put_if_absent(
-                self._vault_key(tag, keys.vault, keys.epoch), keys.wrap(to=self._identity.public)
-            )
+            self._backend.put_if_absent(self._vault_key(tag, keys.vault, keys.epoch), sealed)
             return keys
         except AlreadyExists:
-            return self._unwrap(tag, keys.vault, keys.epoch)
+            return self._unwrap(tag, keys.vault, keys.epoch, own=True)
 
     def forget(self, tag: NameTag, keys: VaultKeys) -> None:
         """Delete this identity's wrapped key of a vault."""
@@ -125,10 +124,10 @@ class Keystore:
     def _vault_key(self, tag: NameTag, vault: VaultId, epoch: int) -> str:
         return f"vaults/{tag}/{vault}/{epoch:08x}/{self._fingerprint}"
 
-    def _unwrap(self, tag: NameTag, vault: VaultId, epoch: int) -> VaultKeys:
+    def _unwrap(self, tag: NameTag, vault: VaultId, epoch: int, *, own: bool = False) -> VaultKeys:
         sealed = self._backend.get(self._vault_key(tag, vault, epoch))
         with _sealed_to_us(f"the key of vault {vault} at {self.url}"):
-            keys = VaultKeys.unwrap(sealed, seed=self._identity.seed, vault=vault)
+            keys = VaultKeys.unwrap(sealed, seed=self._identity.seed, vault=vault, own=own)
         if keys.vault != vault or keys.epoch != epoch:
             raise FormatError(f"the wrapped key of vault {vault}, epoch {epoch}, holds another key")
         return keys

@@ -16,7 +16,7 @@ from engram_format.descriptor import DESCRIPTOR_KEY, SPECIFICATION_KEY, ArchiveI
 from engram_format.errors import AlreadyExists, Damaged, NotFound
 from engram_format.identity import Identity
 from engram_format.ids import SessionId
-from engram_format.keys import ArchiveKeys, VaultKeys
+from engram_format.keys import ArchiveKeys, NameTag, VaultKeys
 from engram_store.backend import Backend, exists
 from engram_store.deposit import DepositSession
 from engram_store.keystore import Keystore
@@ -57,8 +57,12 @@ class Repository:
         keystore = Keystore(keystore_backend, identity)
         try:
             keystore.create()
-        except AlreadyExists:
-            keystore.open()  # left by an attempt that was cut: the same identity can use it
+        except (
+            AlreadyExists
+        ) as error:  # it may be of an attempt that was cut, or placed there by somebody who waits for it
+            raise AlreadyExists(
+                f"there is a key for this identity at {keystore.url}, but no archive: name another keystore, or delete that one"
+            ) from error
         descriptor = Descriptor(ArchiveId(os.urandom(ArchiveId.LENGTH)), parity)
         _put_once(backend, SPECIFICATION_KEY, specification().encode())
         backend.put_if_absent(DESCRIPTOR_KEY, descriptor.to_bytes())
@@ -112,15 +116,14 @@ class Repository:
         with self._lock:
             if name in self._open_vaults:
                 return self._open_vaults[name]
-        keys = self._keystore.unwrap(self._keys.tag(check_name(name, what="vault")), name=name)
+        keys = self._unwrap(self._keys.tag(check_name(name, what="vault")), name=name)
         return self._remember(name, self._store(keys))
 
     def vaults(self) -> Iterator[VaultReader]:
         """Yield the vaults that this identity can open, by name."""
         found = {}
         for tag in self._keystore.tags():
-            keys = self._keystore.unwrap(tag, name=str(tag))
-            store = self._store(keys)
+            store = self._store(self._unwrap(tag, name=str(tag)))
             if store.exists():
                 found[store.name] = store
         for name in sorted(found):
@@ -146,6 +149,15 @@ class Repository:
     def close(self) -> None:
         """End the worker threads."""
         self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def _unwrap(self, tag: NameTag, *, name: str) -> dict[int, VaultKeys]:
+        """Return a vault's keys, which must be those of the name that the tag stands for."""
+        keys = self._keystore.unwrap(tag, name=name)
+        if any(self._keys.tag(epoch.name) != tag for epoch in keys.values()):
+            raise Damaged(
+                f"the keystore at {self._keystore.url} gives the key of another vault for {name!r}: restore it"
+            )
+        return keys
 
     def _store(self, keys: dict[int, VaultKeys]) -> VaultStore:
         vault = keys[max(keys)].vault

@@ -135,16 +135,31 @@ class VaultStore:
         return key
 
     def create_session(self, session: SessionId, *, secret: bytes) -> SessionKey:
-        """Start a session under a fresh 32-byte secret, or return the key that it already has."""
+        """Start a session under a fresh 32-byte secret, or return the key under which a reader of the vault has started it."""
         keys = self._newest_keys
         header = SessionHeader.make(
-            SessionKey(secret), vault=keys.vault, session=session, epoch=keys.epoch, public=keys.public
+            SessionKey(secret),
+            vault=keys.vault,
+            session=session,
+            epoch=keys.epoch,
+            public=keys.public,
+            id_key=keys.id_key,
         )
         try:
             self.backend.put_if_absent(SessionHeader.key_for(session), header.to_bytes())
         except AlreadyExists:
-            return self.session_key(session)
+            return self.resumed_key(session)
         return SessionKey(secret)
+
+    def resumed_key(self, session: SessionId) -> SessionKey:
+        """Return the key of a session to write under; raises `Damaged` unless a reader of the vault vouches for it."""
+        header = self._header(session)
+        if not header.is_vouched_for(self.id_key):
+            raise Damaged(
+                f"session {session} of vault {self.name!r} was not started by anybody who may read the vault: deposit in a "
+                "new session, and find out who writes to the storage"
+            )
+        return self._open(header)
 
     def session_exists(self, session: SessionId) -> bool:
         """Tell whether the session was started before."""
@@ -156,12 +171,18 @@ class VaultStore:
         return self.backend.get(SessionHeader.key_for(session))
 
     def _unseal(self, session: SessionId) -> SessionKey:
+        return self._open(self._header(session))
+
+    def _header(self, session: SessionId) -> SessionHeader:
         what = f"session {session} of vault {self.name!r}"
         try:
             data = self.backend.get(SessionHeader.key_for(session))
         except NotFound as error:
             raise Damaged(f"{what} is lost: restore its object from a copy") from error
-        header = SessionHeader.from_bytes(data, vault=self.vault, session=session)
+        return SessionHeader.from_bytes(data, vault=self.vault, session=session)
+
+    def _open(self, header: SessionHeader) -> SessionKey:
+        what = f"session {header.session} of vault {self.name!r}"
         if header.epoch not in self.keys:
             raise Precondition(f"{what} is sealed to epoch {header.epoch}, whose key this identity does not have")
         try:

@@ -25,7 +25,7 @@ def is_remote(url: str) -> bool:
     scheme = found[1].lower() if found else "file"
     if scheme not in _EMBEDDED | _REMOTE:
         raise InvalidInput(
-            f"{url!r} has a scheme that no archive has: give a folder, s3://bucket/prefix or grpc(s)://host:port"
+            f"{scheme}:// is a scheme that no archive has: give a folder, s3://bucket/prefix or grpc(s)://host:port"
         )
     return scheme in _REMOTE
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from engram_client.archive import Archive, Deposit
 from engram_client.journal import Journal, deposit_key, new_session
 from engram_client.local import check_destination, local_errors, written_whole
-from engram_format.address import Address, AnyAddress, check_path
+from engram_format.address import Address, AnyAddress, check_note, check_path
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
 from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
 
@@ -101,6 +101,8 @@ def deposit_files(
     """
     if to.memory is None or to.version is not None:
         raise InvalidInput(f"{to} is no place for a deposit: name a memory, as vault/memory, without a version")
+    check_note(message, what="message")
+    check_note(author, what="author")
     memory = to.of(None)
     given = dict(metadata or {})
     sources = plan_sources(files, to=to, warn=warn or _say_nothing)

@@ -36,6 +36,10 @@ _ZIP_UNIX = 3
 _ZIP_ENCRYPTED = 0x1
 
 
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_AXES = 64
+
+
 def digest_array(array: AnyArray) -> str:
     """Return the digest that names an array by its type, its shape and its values, 64 hex digits.
 
@@ -135,6 +139,8 @@ def _decode_npy(data: bytes, *, what: str) -> AnyArray:
         raise InvalidInput(f"{what} is no .npy array of version 1 or 2: save it with numpy.save")
     start = 8 + width
     stop = start + int.from_bytes(data[8:start], "little")
+    if stop - start > _MAX_HEADER_BYTES:
+        raise InvalidInput(f"{what} has a header of {stop - start} bytes: save it with numpy.save")
     header = _NPY_HEADER.fullmatch(data[start:stop].decode("latin-1"))
     if header is None:
         raise InvalidInput(
@@ -144,7 +150,9 @@ def _decode_npy(data: bytes, *, what: str) -> AnyArray:
         dtype = np.dtype(header["descr"])
     except TypeError as error:
         raise InvalidInput(f"{what} has values of an unknown type {header['descr']!r}: save it as float32") from error
-    shape = tuple(int(length) for length in re.findall(r"[0-9]+", header["shape"]))
+    shape = tuple(int(length) for length in re.findall(r"[0-9]{1,20}", header["shape"]))
+    if len(shape) > _MAX_AXES or any(length >= 2**63 for length in shape):
+        raise InvalidInput(f"{what} has an impossible shape: save it with numpy.save")
     expected = math.prod(shape) * dtype.itemsize
     if len(data) - stop != expected:
         raise InvalidInput(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from engram_format.errors import InvalidInput
 
@@ -35,9 +35,27 @@ def check_network(data: bytes, *, what: str) -> onnx.ModelProto:
         raise InvalidInput(f"{what} is no ONNX network, or not the whole of one: deposit the file again") from error
     if not model.HasField("graph") or not model.graph.output:
         raise InvalidInput(f"{what} is no ONNX network: it holds no graph with outputs")
+    _check_kept_inside(model, what=what)
     _check_size(model, what=what)
     _check_nodes(model, what=what)
     return model
+
+
+def _check_kept_inside(model: onnx.ModelProto, *, what: str) -> None:
+    """Refuse tensors that lie in other files, wherever in the message they stand: the runtime would open those files."""
+    waiting: list[Message] = [model]
+    while waiting:
+        message = waiting.pop()
+        if isinstance(message, onnx.TensorProto) and (
+            message.external_data or message.data_location != onnx.TensorProto.DEFAULT
+        ):
+            raise InvalidInput(
+                f"{what} keeps tensor {message.name[:80]!r} in another file: save the network with its weights inside and "
+                "deposit it again"
+            )
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                waiting.extend([value] if isinstance(value, Message) else value)
 
 
 def _check_size(model: onnx.ModelProto, *, what: str) -> None:
@@ -66,40 +84,23 @@ def _check_size(model: onnx.ModelProto, *, what: str) -> None:
 
 
 def _check_nodes(model: onnx.ModelProto, *, what: str) -> None:
-    for graph in _graphs(model):
-        for tensor in chain(
-            graph.initializer, *((sparse.values, sparse.indices) for sparse in graph.sparse_initializer)
-        ):
-            _check_tensor(tensor, what=what)
     for node in _all_nodes(model):
-        if node.op_type in _RANDOM_OPERATORS:
+        draws = node.op_type in _RANDOM_OPERATORS
+        if draws or (node.op_type == "Dropout" and _trains(node)):
             raise InvalidInput(
-                f"{what} draws random numbers in node {node.name!r} ({node.op_type}), so no replay would equal another: "
-                "make its noise an input"
+                f"{what} draws random numbers in node {node.name[:80]!r} ({node.op_type}), so no replay would equal another: "
+                "make its noise an input, or export the network for inference"
             )
-        for attribute in node.attribute:
-            sparse = chain([attribute.sparse_tensor], attribute.sparse_tensors)
-            tensors = chain([attribute.t], attribute.tensors, *((one.values, one.indices) for one in sparse))
-            for tensor in tensors:
-                _check_tensor(tensor, what=what)
 
 
-def _check_tensor(tensor: onnx.TensorProto, *, what: str) -> None:
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise InvalidInput(
-            f"{what} keeps tensor {tensor.name!r} in another file: save the network with its weights inside and deposit it again"
-        )
+def _trains(node: onnx.NodeProto) -> bool:
+    """Tell whether a Dropout may drop anything: its third input, the training mode, is given."""
+    return len(node.input) > 2 and bool(node.input[2])
 
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
         yield from chain.from_iterable(map(_with_inner_nodes, nodes))
-
-
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    yield model.graph
-    for node in _all_nodes(model):
-        yield from _inner_graphs(node)
 
 
 def _with_inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:

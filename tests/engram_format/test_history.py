@@ -220,7 +220,7 @@ texts = st.text(max_size=10)
 counts = st.integers(0, 2**64 - 1)
 commits = st.builds(
     commit,
-    texts,
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True),
     counts,
     parents=st.lists(st.binary(min_size=32, max_size=32).map(Digest), max_size=2).map(tuple),
     author=texts,

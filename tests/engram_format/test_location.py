@@ -20,7 +20,9 @@ refs = st.integers(0, 5).map(
         SessionId(bytes([number]) * 16), ObjectName(bytes([number + 1]) * 16), PackId(bytes([number]) * 32)
     )
 )
-locations = st.builds(Location, refs, st.builds(FramePlace, u32, u32, u32, st.integers(0, MAX_FRAME_BYTES)))
+locations = st.builds(
+    Location, refs, st.builds(FramePlace, u32, u32, st.integers(17, 2**32 - 1), st.integers(0, MAX_FRAME_BYTES))
+)
 
 
 def ref(number: int) -> PackRef:

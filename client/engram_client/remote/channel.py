@@ -25,6 +25,8 @@ _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_NO_SERVICE = "this is no address of a service: write grpc://HOST:PORT or grpcs://HOST:PORT, without user or password"
+
 Credentials = tuple[tuple[str, str | bytes], ...]
 """Metadata that goes with every call."""
 
@@ -44,12 +46,10 @@ class ServiceUrl:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise InvalidInput(
-                f"{text!r} is no address of a service: write grpc://HOST:PORT or grpcs://HOST:PORT"
-            ) from error
+            raise InvalidInput(_NO_SERVICE) from error
         extra = parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment
         if parts.scheme not in ("grpc", "grpcs") or not host or not port or extra:
-            raise InvalidInput(f"{text!r} is no address of a service: write grpc://HOST:PORT or grpcs://HOST:PORT")
+            raise InvalidInput(_NO_SERVICE)
         return cls(host=host, port=port, tls=parts.scheme == "grpcs")
 
     @property

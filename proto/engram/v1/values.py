@@ -39,7 +39,7 @@ def fitting(what: str) -> Iterator[None]:
     """Say of `what` that it does not fit the wire if protobuf refuses a value inside."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(f"{what} cannot be sent: {error}") from error
 
 
@@ -83,6 +83,12 @@ def set_scalars(target: Mapping[str, pb.Scalar], values: Metadata) -> None:
             target[name].CopyFrom(message_of_scalar(value))
 
 
+def _time_of(source: Timestamp) -> int:
+    with fitting("the time"):
+        source.ToDatetime()  # which checks its bounds, as converting to nanoseconds does not
+        return source.ToNanoseconds()
+
+
 def _set_time(target: Timestamp, time_ns: int) -> None:
     if time_ns:
         with fitting(f"the time {time_ns} ns"):
@@ -112,7 +118,7 @@ def memory_of(message: pb.Memory) -> Memory:
         address=parse_name(message.name),
         head=message.head,
         artifacts=message.artifacts,
-        time_ns=message.commit_time.ToNanoseconds(),
+        time_ns=_time_of(message.commit_time),
     )
 
 
@@ -139,7 +145,7 @@ def version_of(message: pb.Version) -> Version:
         parents=tuple(message.parents),
         author=message.author,
         message=message.message,
-        time_ns=message.commit_time.ToNanoseconds(),
+        time_ns=_time_of(message.commit_time),
         artifacts=message.artifacts,
         added=message.added,
     )
@@ -176,7 +182,7 @@ def artifact_of(message: pb.Artifact) -> Artifact:
         sha256=message.sha256,
         stored_size=message.stored_size,
         frames=message.frames,
-        time_ns=message.modify_time.ToNanoseconds(),
+        time_ns=_time_of(message.modify_time),
         metadata=scalars_of(message.metadata),
         made_from=tuple(message.made_from),
     )
@@ -199,7 +205,7 @@ def spec_of(message: pb.ArtifactSpec) -> ArtifactSpec:
         path=message.path,
         size=message.size,
         kind=None if message.kind == pb.ARTIFACT_KIND_UNSPECIFIED else _kind_of(message.kind),
-        time_ns=message.modify_time.ToNanoseconds(),
+        time_ns=_time_of(message.modify_time),
         metadata=scalars_of(message.metadata),
         made_from=tuple(message.made_from),
     )

@@ -44,6 +44,8 @@ class Archive:
         """Yield the memories of a vault, by name."""
         reader = self._repository.vault(vault)
         history = reader.history()
+        if not history.commits:
+            history.require_readable()
         for name in sorted(history.commits):
             yield describe.memory(reader, history.newest(name))
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from engram.v1 import archive_pb2 as pb
 from engram.v1.names import parse_name
 from engram.v1.values import message_of_artifact, message_of_version, spec_of
-from engram_format.errors import EngramError, InvalidInput
+from engram_format.errors import EngramError, InvalidInput, Unavailable
 from engram_server.engine import Archive, Deposit
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.status import sentence
 
 MAX_DATA: Final = 1 << 20
 """Bytes in one `data` step."""
+
+IDLE_S: Final = 600.0
+"""How long a depositor may be silent."""
 
 PROGRESS_EVERY: Final = 4 << 20
 """Bytes between two reports of progress."""
@@ -31,18 +36,27 @@ async def answers(
     """
     held = ExitStack()
     try:
-        first = await anext(steps, None)
+        first = await _next(steps)
         if first is None or first.WhichOneof("step") != "open":
             raise InvalidInput("a deposit begins with its session: send `open` first")
         memory, session = parse_name(first.open.memory), first.open.session
         stream = await calls.run(lambda: _Stream(held.enter_context(engine.open_deposit(memory, session=session))))
         yield await calls.run(stream.opened)
-        async for step in steps:
-            answer = await calls.run(lambda step=step: stream.answer(step))  # type: ignore[misc]
+        while (step := await _next(steps)) is not None:
+            answer = await calls.run(partial(stream.answer, step))
             if answer is not None:
                 yield answer
     finally:
         await calls.clean_up(held.close)
+
+
+async def _next(steps: AsyncIterator[pb.DepositRequest]) -> pb.DepositRequest | None:
+    """Return the next step; a client that sends nothing for long loses its place to others, and can come again."""
+    try:
+        async with asyncio.timeout(IDLE_S):
+            return await anext(steps, None)
+    except TimeoutError as error:
+        raise Unavailable(f"the deposit sent nothing for {IDLE_S:.0f} s: open its session again to go on") from error
 
 
 class _Stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,6 +38,10 @@ SERVICES: Final = (
 )
 
 
+_LAST_RESORT_S: Final = 10.0
+"""After the grace period and this, the process ends whatever still runs."""
+
+
 def serve(config: ServeConfig, archive: Archive, *, ready: Callable[[int], None]) -> None:
     """Serve until SIGTERM or SIGINT, then close the archive; `ready` is told the port once calls are answered.
 
@@ -52,6 +57,10 @@ def serve(config: ServeConfig, archive: Archive, *, ready: Callable[[int], None]
         async with running(config, archive) as port:
             ready(port)
             await stop.wait()
+            # A network that runs cannot be interrupted. What is not committed by then goes on in the next process.
+            last_resort = threading.Timer(config.grace_s + _LAST_RESORT_S, os._exit, (1,))
+            last_resort.daemon = True
+            last_resort.start()
 
     asyncio.run(until_signalled())
 
