@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_everything_is_flushed_before_a_put_returns(tmp_path):
         )
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("strace cannot run here")
-    seen = [line.split(" ", 1)[1].split("(")[0] for line in log.read_text().splitlines() if "(" in line]
+    seen = re.findall(r"(\w+)\(", log.read_text())
     # root, v, v/o: made and flushed above; .tmp needs no flush; the value; its name; the folder.
     assert seen[-10:] == [
         "mkdir",
