@@ -1,7 +1,9 @@
 # The service: `engram serve` as a user without rights, over an archive and an identity that are mounted.
 #
-#   docker run -p 8743:8743 -v /data/memories:/archive -v /secrets:/secrets:ro engram \
-#       --archive /archive serve --listen 0.0.0.0:8743 --tls-cert /secrets/cert.pem --tls-key /secrets/key.pem --token-file /secrets/token
+#   docker run -p 8743:8743 -v /data:/data -v /secrets:/secrets:ro engram serve --archive /data/memories --listen 0.0.0.0:8743 \
+#       --tls-cert /secrets/cert.pem --tls-key /secrets/key.pem --token-file /secrets/token
+#
+# /data holds the archive and, beside it, its keystore (memories.keys). Without TLS and a token the service listens on loopback only.
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY requirements.lock pyproject.toml README.md LICENSE ./
@@ -21,4 +23,4 @@ USER engram
 EXPOSE 8743
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["engram"]
-CMD ["--archive", "/archive", "serve", "--listen", "127.0.0.1:8743"]
+CMD ["serve", "--archive", "/data/memories", "--listen", "127.0.0.1:8743"]

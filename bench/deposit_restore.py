@@ -43,7 +43,7 @@ class Measure:
 def measured(command: list[str], *, environment: dict[str, str]) -> Measure:
     """Run a command to its end; raise if it fails."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -90,7 +90,7 @@ class Keystore:
             vault = self._claimed(tag)
         except NotFound as error:
             raise NotFound(
-                f"there is no vault {name!r} in this archive: 'engram vault create {name}' makes it"
+                f"there is no vault {name!r} in this archive: 'engram vault ls' lists those that are"
             ) from error
         prefix = f"vaults/{tag}/{vault}/"
         epochs = [

@@ -88,6 +88,14 @@ class Archive(Protocol):
         """Yield the vaults that this identity can open, by name."""
         ...
 
+    def vault(self, name: str) -> Vault:
+        """Return one vault; raises `NotFound` or `Denied`."""
+        ...
+
+    def memory(self, address: Address) -> Memory:
+        """Return one memory; raises `NotFound`."""
+        ...
+
     def memories(self, vault: str) -> Iterator[Memory]:
         """Yield the memories of a vault, by name."""
         ...

@@ -69,7 +69,8 @@ def test_versions_and_artifacts_are_listed(archive, version, door):
     assert archive.version(REAL) == version
     assert list(archive.versions(REAL)) == [version]
     assert sorted(path.name for path in REAL_FILES) == [artifact.address.path for artifact in archive.artifacts(REAL)]
-    assert "lab" in [vault.name for vault in archive.vaults()]
+    assert archive.vault("lab") in list(archive.vaults())
+    assert archive.memory(REAL) in list(archive.memories("lab"))
     assert REAL in [memory.address for memory in archive.memories("lab")]
     assert archive.url == door.url or door.kind == "directory"
 
@@ -168,6 +169,8 @@ def test_verification_finds_all_of_it_sound(archive, version):
         (lambda a: a.create_vault("lab"), AlreadyExists, "there is a vault 'lab'"),
         (lambda a: a.create_vault("no/slash"), InvalidInput, "is no vault name"),
         (lambda a: list(a.memories("nowhere")), NotFound, "there is no vault 'nowhere'"),
+        (lambda a: a.vault("nowhere"), NotFound, "there is no vault 'nowhere'"),
+        (lambda a: a.memory(Address("lab", "nothing")), NotFound, "no memory 'nothing'"),
         (lambda a: a.version(Address("lab", "nothing")), NotFound, "no memory 'nothing'"),
         (lambda a: a.version(REAL.at(99)), NotFound, "no version 99"),
         (lambda a: a.artifact(REAL.of("tset.edf")), NotFound, "did you mean 'test.edf'"),

@@ -148,6 +148,18 @@ class SimulatedArchive:
         self.called()
         yield from (self._vaults[name] for name in sorted(self._vaults))
 
+    def vault(self, name: str) -> Vault:
+        self.called()
+        if name not in self._vaults:
+            raise NotFound(f"vault {name!r} does not exist: see `engram vault ls`")
+        return self._vaults[name]
+
+    def memory(self, address: Address) -> Memory:
+        for memory in self.memories(address.vault):
+            if memory.address == address:
+                return memory
+        raise NotFound(f"there is no memory {address}")
+
     def memories(self, vault: str) -> Iterator[Memory]:
         self.called()
         if vault not in self._vaults:

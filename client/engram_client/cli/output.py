@@ -86,7 +86,9 @@ def _write_rich(headers: Sequence[str], lines: Sequence[Sequence[str]], *, right
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        # Only the first column and free text may be folded: a time or a size that is broken cannot be read.
+        may_fold = header in (headers[0], "MESSAGE", "AUTHOR")
+        table.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=not may_fold)
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))  # never as markup: a name may hold brackets
     Console().print(table)

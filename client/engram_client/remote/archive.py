@@ -100,6 +100,15 @@ class RemoteArchive:
         for page in self._pages(self._archive.ListVaults, pb.ListVaultsRequest(page_size=_PAGE_ITEMS)):
             yield from map(vault_of, page.vaults)
 
+    def vault(self, name: str) -> Vault:
+        """Return one vault."""
+        request = pb.GetVaultRequest(name=name_of(Address(name)))
+        return vault_of(self._ask(self._archive.GetVault, request).vault)
+
+    def memory(self, address: Address) -> Memory:
+        """Return one memory."""
+        return memory_of(self._ask(self._archive.GetMemory, pb.GetMemoryRequest(name=name_of(address))).memory)
+
     def memories(self, vault: str) -> Iterator[Memory]:
         """Yield the memories of a vault, by name."""
         request = pb.ListMemoriesRequest(parent=name_of(Address(vault)), page_size=_PAGE_ITEMS)

@@ -76,14 +76,21 @@ def error_of(error: grpc.RpcError, *, url: str) -> EngramError:
             kind = entry.value.decode() if isinstance(entry.value, bytes) else entry.value
             return error_of_kind(kind, details)
     if code in _CUT:
-        return Unavailable(
-            f"{url} does not answer ({details:.300}): check the address and that the service runs, wait and retry"
-        )
+        return Unavailable(f"{url} does not answer ({details:.300}): {_advice(details, url=url)}")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Precondition(
             f"{url} does not know this call ({details:.300}): use a service and a client of one version"
         )
     return error_of_kind(_KINDS.get(code, ErrorKind.INTERNAL).value, f"{url} refused the call: {details:.300}")
+
+
+def _advice(details: str, *, url: str) -> str:
+    """Return what to do about a connection that failed."""
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return "its certificate is not one that is trusted here; name the certificates to trust with --ca-file"
+    if url.startswith("grpc://") and "Socket closed" in details:
+        return "it may speak TLS; try grpcs:// instead of grpc://"
+    return "check the address and that the service runs, wait and retry"
 
 
 @contextmanager

@@ -45,10 +45,20 @@ class ArchiveServiceStub:
                 request_serializer=engram_dot_v1_dot_archive__pb2.ListVaultsRequest.SerializeToString,
                 response_deserializer=engram_dot_v1_dot_archive__pb2.ListVaultsResponse.FromString,
                 _registered_method=True)
+        self.GetVault = channel.unary_unary(
+                '/engram.v1.ArchiveService/GetVault',
+                request_serializer=engram_dot_v1_dot_archive__pb2.GetVaultRequest.SerializeToString,
+                response_deserializer=engram_dot_v1_dot_archive__pb2.GetVaultResponse.FromString,
+                _registered_method=True)
         self.ListMemories = channel.unary_unary(
                 '/engram.v1.ArchiveService/ListMemories',
                 request_serializer=engram_dot_v1_dot_archive__pb2.ListMemoriesRequest.SerializeToString,
                 response_deserializer=engram_dot_v1_dot_archive__pb2.ListMemoriesResponse.FromString,
+                _registered_method=True)
+        self.GetMemory = channel.unary_unary(
+                '/engram.v1.ArchiveService/GetMemory',
+                request_serializer=engram_dot_v1_dot_archive__pb2.GetMemoryRequest.SerializeToString,
+                response_deserializer=engram_dot_v1_dot_archive__pb2.GetMemoryResponse.FromString,
                 _registered_method=True)
         self.ListVersions = channel.unary_unary(
                 '/engram.v1.ArchiveService/ListVersions',
@@ -105,8 +115,22 @@ class ArchiveServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVault(self, request, context):
+        """Returns one vault.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMemories(self, request, context):
         """Lists the memories of a vault, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMemory(self, request, context):
+        """Returns one memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,10 +201,20 @@ def add_ArchiveServiceServicer_to_server(servicer, server):
                     request_deserializer=engram_dot_v1_dot_archive__pb2.ListVaultsRequest.FromString,
                     response_serializer=engram_dot_v1_dot_archive__pb2.ListVaultsResponse.SerializeToString,
             ),
+            'GetVault': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVault,
+                    request_deserializer=engram_dot_v1_dot_archive__pb2.GetVaultRequest.FromString,
+                    response_serializer=engram_dot_v1_dot_archive__pb2.GetVaultResponse.SerializeToString,
+            ),
             'ListMemories': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMemories,
                     request_deserializer=engram_dot_v1_dot_archive__pb2.ListMemoriesRequest.FromString,
                     response_serializer=engram_dot_v1_dot_archive__pb2.ListMemoriesResponse.SerializeToString,
+            ),
+            'GetMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMemory,
+                    request_deserializer=engram_dot_v1_dot_archive__pb2.GetMemoryRequest.FromString,
+                    response_serializer=engram_dot_v1_dot_archive__pb2.GetMemoryResponse.SerializeToString,
             ),
             'ListVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListVersions,
@@ -284,6 +318,33 @@ class ArchiveService:
             _registered_method=True)
 
     @staticmethod
+    def GetVault(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engram.v1.ArchiveService/GetVault',
+            engram_dot_v1_dot_archive__pb2.GetVaultRequest.SerializeToString,
+            engram_dot_v1_dot_archive__pb2.GetVaultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListMemories(request,
             target,
             options=(),
@@ -300,6 +361,33 @@ class ArchiveService:
             '/engram.v1.ArchiveService/ListMemories',
             engram_dot_v1_dot_archive__pb2.ListMemoriesRequest.SerializeToString,
             engram_dot_v1_dot_archive__pb2.ListMemoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engram.v1.ArchiveService/GetMemory',
+            engram_dot_v1_dot_archive__pb2.GetMemoryRequest.SerializeToString,
+            engram_dot_v1_dot_archive__pb2.GetMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

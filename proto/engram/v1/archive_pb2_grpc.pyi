@@ -51,8 +51,12 @@ class ArchiveServiceStub:
     """Creates a vault with keys of its own; ALREADY_EXISTS if the name is taken."""
     ListVaults: _grpc.UnaryUnaryMultiCallable[_archive_pb2.ListVaultsRequest, _archive_pb2.ListVaultsResponse]
     """Lists the vaults that the service can open, by name."""
+    GetVault: _grpc.UnaryUnaryMultiCallable[_archive_pb2.GetVaultRequest, _archive_pb2.GetVaultResponse]
+    """Returns one vault."""
     ListMemories: _grpc.UnaryUnaryMultiCallable[_archive_pb2.ListMemoriesRequest, _archive_pb2.ListMemoriesResponse]
     """Lists the memories of a vault, by name."""
+    GetMemory: _grpc.UnaryUnaryMultiCallable[_archive_pb2.GetMemoryRequest, _archive_pb2.GetMemoryResponse]
+    """Returns one memory."""
     ListVersions: _grpc.UnaryUnaryMultiCallable[_archive_pb2.ListVersionsRequest, _archive_pb2.ListVersionsResponse]
     """Lists the versions of a memory, newest first."""
     GetVersion: _grpc.UnaryUnaryMultiCallable[_archive_pb2.GetVersionRequest, _archive_pb2.GetVersionResponse]
@@ -81,8 +85,12 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     """Creates a vault with keys of its own; ALREADY_EXISTS if the name is taken."""
     ListVaults: _aio.UnaryUnaryMultiCallable[_archive_pb2.ListVaultsRequest, _archive_pb2.ListVaultsResponse]  # type: ignore[assignment]
     """Lists the vaults that the service can open, by name."""
+    GetVault: _aio.UnaryUnaryMultiCallable[_archive_pb2.GetVaultRequest, _archive_pb2.GetVaultResponse]  # type: ignore[assignment]
+    """Returns one vault."""
     ListMemories: _aio.UnaryUnaryMultiCallable[_archive_pb2.ListMemoriesRequest, _archive_pb2.ListMemoriesResponse]  # type: ignore[assignment]
     """Lists the memories of a vault, by name."""
+    GetMemory: _aio.UnaryUnaryMultiCallable[_archive_pb2.GetMemoryRequest, _archive_pb2.GetMemoryResponse]  # type: ignore[assignment]
+    """Returns one memory."""
     ListVersions: _aio.UnaryUnaryMultiCallable[_archive_pb2.ListVersionsRequest, _archive_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Lists the versions of a memory, newest first."""
     GetVersion: _aio.UnaryUnaryMultiCallable[_archive_pb2.GetVersionRequest, _archive_pb2.GetVersionResponse]  # type: ignore[assignment]
@@ -122,12 +130,28 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the vaults that the service can open, by name."""
 
     @_abc_1.abstractmethod
+    def GetVault(
+        self,
+        request: _archive_pb2.GetVaultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_archive_pb2.GetVaultResponse, _abc.Awaitable[_archive_pb2.GetVaultResponse]]:
+        """Returns one vault."""
+
+    @_abc_1.abstractmethod
     def ListMemories(
         self,
         request: _archive_pb2.ListMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archive_pb2.ListMemoriesResponse, _abc.Awaitable[_archive_pb2.ListMemoriesResponse]]:
         """Lists the memories of a vault, by name."""
+
+    @_abc_1.abstractmethod
+    def GetMemory(
+        self,
+        request: _archive_pb2.GetMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_archive_pb2.GetMemoryResponse, _abc.Awaitable[_archive_pb2.GetMemoryResponse]]:
+        """Returns one memory."""
 
     @_abc_1.abstractmethod
     def ListVersions(

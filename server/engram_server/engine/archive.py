@@ -40,6 +40,15 @@ class Archive:
         """Yield the vaults that this identity can open, by name."""
         return map(describe.vault, self._repository.vaults())
 
+    def vault(self, name: str) -> Vault:
+        """Return one vault; raises `NotFound` or `Denied`."""
+        return describe.vault(self._repository.vault(name))
+
+    def memory(self, address: Address) -> Memory:
+        """Return one memory; raises `NotFound`."""
+        reader, name = self._memory(address)
+        return describe.memory(reader, reader.history().newest(name))
+
     def memories(self, vault: str) -> Iterator[Memory]:
         """Yield the memories of a vault, by name."""
         reader = self._repository.vault(vault)

@@ -93,6 +93,18 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
         page = await self._calls.run(list_versions)
         return pb.ListVersionsResponse(versions=page.items, next_page_token=page.next_token)
 
+    async def GetVault(self, request: pb.GetVaultRequest, context: Context) -> pb.GetVaultResponse:
+        """Return one vault."""
+        address = parse_name(request.name)
+        vault = await self._calls.run(lambda: self._engine.vault(address.vault))
+        return pb.GetVaultResponse(vault=message_of_vault(vault))
+
+    async def GetMemory(self, request: pb.GetMemoryRequest, context: Context) -> pb.GetMemoryResponse:
+        """Return one memory."""
+        address = parse_name(request.name)
+        memory = await self._calls.run(lambda: self._engine.memory(address))
+        return pb.GetMemoryResponse(memory=message_of_memory(memory))
+
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         """Return one version."""
         address = parse_name(request.name)
