@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engram_format.encoding import Fields, encode
 from engram_format.errors import FormatError
 from engram_format.ids import ContentId
-from engram_format.location import Location, PackRef
+from engram_format.location import PACK_REF_BYTES, Location, PackRef
 from engram_format.pack import FramePlace
 
 MAX_RUN_FRAMES: Final = 32_768
@@ -23,7 +23,6 @@ MAX_RUN_FRAMES: Final = 32_768
 
 _ID_BYTES: Final = 16
 """Content ids are cut to 128 bits here; two of 10^9 frames agree with a chance of 10^-21."""
-_PACK_REF_BYTES: Final = 64
 _COLUMNS: Final = ("<u8", "<u8", "<u4", "<u2", "<u4", "<u4")
 
 
@@ -142,9 +141,9 @@ class IndexRun:
         raws = [fields.raw(key) for key in range(2, 8)]
         rows = len(raws[0]) // 8
         fits = all(len(raw) == rows * np.dtype(dtype).itemsize for raw, dtype in zip(raws, _COLUMNS, strict=True))
-        if not fits or len(packs) % _PACK_REF_BYTES or rows > MAX_RUN_FRAMES:
+        if not fits or len(packs) % PACK_REF_BYTES or rows > MAX_RUN_FRAMES:
             raise FormatError(f"{what} is damaged: its columns do not fit together")
-        refs = tuple(PackRef.from_raw(packs[at : at + _PACK_REF_BYTES]) for at in range(0, len(packs), _PACK_REF_BYTES))
+        refs = tuple(PackRef.from_raw(packs[at : at + PACK_REF_BYTES]) for at in range(0, len(packs), PACK_REF_BYTES))
         run = cls(
             refs,
             np.frombuffer(raws[0], "<u8").astype(np.uint64),

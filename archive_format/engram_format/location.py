@@ -22,7 +22,7 @@ from engram_format.suite import TAG_BYTES
 Column = NDArray[np.uint32]
 
 MAX_PAGE_FRAMES: Final = 32_768
-_PACK_REF_BYTES: Final = SessionId.LENGTH + ObjectName.LENGTH + PackId.LENGTH
+PACK_REF_BYTES: Final = SessionId.LENGTH + ObjectName.LENGTH + PackId.LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,10 @@ class LocationPage:
         fields = Fields.of(data, what=what, known=range(1, 7))
         packs, columns = fields.raw(1), [fields.raw(key) for key in range(2, 7)]
         rows = len(columns[0]) // 4
-        if len(packs) % _PACK_REF_BYTES or any(len(column) != 4 * rows for column in columns) or rows > MAX_PAGE_FRAMES:
+        if len(packs) % PACK_REF_BYTES or any(len(column) != 4 * rows for column in columns) or rows > MAX_PAGE_FRAMES:
             raise FormatError(f"{what} is damaged: its columns do not fit together")
         pack, index, offset, length, raw_size = (np.frombuffer(column, "<u4").astype(np.uint32) for column in columns)
-        refs = tuple(PackRef.from_raw(packs[at : at + _PACK_REF_BYTES]) for at in range(0, len(packs), _PACK_REF_BYTES))
+        refs = tuple(PackRef.from_raw(packs[at : at + PACK_REF_BYTES]) for at in range(0, len(packs), PACK_REF_BYTES))
         possible = rows == 0 or (
             int(pack.max()) < len(refs) and int(raw_size.max()) <= MAX_FRAME_BYTES and int(length.min()) > TAG_BYTES
         )

@@ -11,7 +11,6 @@ from engram_format.location import MAX_PAGE_FRAMES, Location, LocationPage
 from engram_format.manifest import INLINE_FRAMES
 
 ROW_BYTES: Final = 20
-PACK_REF_BYTES: Final = 64
 
 
 class Rows:

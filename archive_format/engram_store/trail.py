@@ -14,14 +14,14 @@ from engram_format import shards
 from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import Damaged, FormatError, NotFound
 from engram_format.ids import Digest, ObjectName
-from engram_format.location import Location, LocationPage, PackRef
+from engram_format.location import PACK_REF_BYTES, Location, LocationPage, PackRef
 from engram_format.pack import FrameTable, PackCipher, PackHeader, read_table
 from engram_format.session import SessionKey
 from engram_store.backend import Span
 from engram_store.dedup import KnownContent
 from engram_store.inspection import TAIL_BYTES, read_footer
 from engram_store.packing import DATA_ROLE
-from engram_store.rows import PACK_REF_BYTES, ROW_BYTES, Rows
+from engram_store.rows import ROW_BYTES, Rows
 from engram_store.vault import VaultStore
 
 _HEAD_BYTES: Final = 2048

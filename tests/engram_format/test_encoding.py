@@ -250,3 +250,15 @@ def test_a_field_of_another_type_is_refused_and_so_is_a_missing_one(getter, wron
             getter(_fields({1: value}))
     with pytest.raises(FormatError, match="field 1 is not"):
         getter(_fields({2: 0}))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("tag", [2, 4, 30, 35, 258])
+def test_a_tag_is_refused_before_time_is_spent_on_what_it_holds(tag):
+    big = bytes([0xC2, 0x5A]) + (2_000_000).to_bytes(4, "big") + b"\xff" * 2_000_000
+    pair = b"\x82\x01" + big
+    text = bytes([0x7A]) + (500_000).to_bytes(4, "big") + b"(a|b)" * 100_000
+    body = {2: big[1:], 4: pair, 30: pair, 35: text, 258: b"\x81" + big}[tag]
+    head = bytes([0xC0 + tag]) if tag < 24 else (bytes([0xD8, tag]) if tag < 256 else b"\xd9" + tag.to_bytes(2, "big"))
+    with pytest.raises(FormatError):
+        decode(head + body, what="a hostile value")

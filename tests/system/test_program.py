@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from engram_testing.programs import User
 
+from engram.v1 import archive_pb2, archive_pb2_grpc
 from engram_client.demo.retina import NWB_FILE, load_training
 from engram_client.demo.student import build_student
 
@@ -135,6 +137,68 @@ def test_a_full_disk_is_said_and_nothing_is_added(tmp_path):
     assert user.runs("ls", "v", "--json").out.strip() == "[]"
     user.runs("deposit", big, "--to", "v/m")  # the same command goes on when there is room
     assert "0 lost" in user.runs("verify").out
+
+
+def test_a_bucket_that_denies_is_said_and_nothing_is_added(tmp_path, seaweedfs, material):
+    owner = User(tmp_path, seaweedfs.location(), seaweedfs.environment)
+    owner.runs("init")
+    owner.runs("vault", "create", "v")
+    reader = User(tmp_path, owner.url, seaweedfs.as_reader().environment)
+    outcome = reader.runs("deposit", material / "student.onnx", "--to", "v/m", status=1)
+    assert "not allowed to write" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert seaweedfs.secret_key not in outcome.err
+    assert owner.runs("ls", "v", "--json").out.strip() == "[]"
+
+
+def test_a_damaged_object_is_data_loss_through_the_service(tmp_path):
+    user = User(tmp_path, str(tmp_path / "archive"))
+    source = tmp_path / "source"
+    source.write_bytes(np.random.default_rng(0).bytes(3_000_000))
+    user.runs("init")
+    user.runs("vault", "create", "v")
+    user.runs("deposit", source, "--to", "v/m")
+    pack = max(
+        (path for path in (tmp_path / "archive").rglob("o/*/*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    data = bytearray(pack.read_bytes())
+    data[500_000:2_000_000] = bytes(1_500_000)
+    pack.unlink()
+    pack.write_bytes(data)
+    with user.service() as service:
+        client = User(tmp_path, service.url)
+        outcome = client.runs("restore", "v/m:source", tmp_path / "restored", status=1)
+        assert "damaged" in outcome.err
+        assert not (tmp_path / "restored").exists()
+        with grpc.insecure_channel(service.url.removeprefix("grpc://")) as channel:
+            stub = archive_pb2_grpc.ArchiveServiceStub(channel)
+            name = "vaults/v/memories/m/versions/1/artifacts/source"
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stub.Restore(archive_pb2.RestoreRequest(name=name)))
+        assert caught.value.code() is grpc.StatusCode.DATA_LOSS
+    assert "lost" in user.runs("verify", status=1).out
+    user.runs("deposit", source, "--to", "v/again")  # the remedy that the error names
+    user.runs("restore", "v/again:source", tmp_path / "restored")
+    assert (tmp_path / "restored").read_bytes() == source.read_bytes()
+
+
+def test_the_demonstration_does_the_main_job(tmp_path):
+    user = User(tmp_path, str(tmp_path / "unused"))
+    told = user.runs("demo", "--dir", tmp_path / "demo").out
+    assert "is the original's, too" in told
+    correlation = float(told.partition("recorded repeats")[2].partition(": ")[2].partition(";")[0])
+    assert correlation > 0.8
+    assert (tmp_path / "demo" / "replay.png").read_bytes().startswith(b"\x89PNG")
+    kept = User(
+        tmp_path, str(tmp_path / "demo" / "archive"), {"ENGRAM_IDENTITY": str(tmp_path / "demo" / "identity.txt")}
+    )
+    assert "0 lost" in kept.runs("verify").out
+
+
+def test_keeping_and_reading_needs_no_runtime_of_networks():
+    script = "import sys, engram_client.embedded; print(any(name.startswith('onnx') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_service_needs_tls_and_a_token_to_be_reached_by_others(tmp_path):
