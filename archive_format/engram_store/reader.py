@@ -148,5 +148,7 @@ class VaultReader:
 
 def _alike(wanted: str, known: list[str]) -> str:
     """Return the nearest known names as part of a sentence."""
-    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+    # Comparing costs the product of the lengths: no more than a person would look through is compared.
+    likely = [path for path in known if len(path) <= 256][:2000] if len(wanted) <= 256 else []
+    near = difflib.get_close_matches(wanted, likely, n=3, cutoff=0.5)
     return f": did you mean {', '.join(map(repr, near))}?" if near else ""

@@ -192,3 +192,26 @@ def test_what_cannot_be_is_said_in_one_sentence(archive, version, call, error, w
     with pytest.raises(error, match=words) as caught:
         call(archive)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["grows", "shrinks", "is replaced", "vanishes"])
+def test_a_file_that_changes_while_it_is_deposited_adds_nothing(archive, tmp_path, what):
+    source = tmp_path / "source"
+    source.write_bytes(bytes(5_000_000))
+
+    def meddle(_advance) -> None:
+        if what == "grows":
+            with source.open("ab") as file:
+                file.write(b"more")
+        elif what == "shrinks":
+            with source.open("r+b") as file:
+                file.truncate(3_000_000)
+        elif what == "is replaced":
+            (tmp_path / "other").write_bytes(bytes(5_000_000))
+            (tmp_path / "other").replace(source)
+        else:
+            source.unlink(missing_ok=True)
+
+    with pytest.raises((InvalidInput, NotFound), match="source"):
+        deposit_files(archive, [source], to=Address("lab", "changing"), progress=meddle)
+    assert Address("lab", "changing") not in [memory.address for memory in archive.memories("lab")]

@@ -104,7 +104,7 @@ def _metadata(told: tuple[str, ...], *, subject: str | None) -> dict[str, Scalar
 def _scalar(text: str) -> Scalar:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, str | int | float | bool) else text
 
