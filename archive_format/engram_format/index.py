@@ -5,7 +5,7 @@ Stored as runs of sorted columns, 30 bytes a frame; in memory the same columns o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -89,16 +89,19 @@ class IndexRun:
         return len(self.high)
 
     def find(self, content: ContentId, *, raw_size: int) -> Location | None:
-        """Return where content of that id, `raw_size` bytes long, lies."""
+        """Return one place where content of that id, `raw_size` bytes long, lies."""
+        return next(self.places(content, raw_size=raw_size), None)
+
+    def places(self, content: ContentId, *, raw_size: int) -> Iterator[Location]:
+        """Yield all places where content of that id, `raw_size` bytes long, lies: more than one after a loss."""
         wanted_high = np.uint64(int.from_bytes(content.raw[:8], "big"))
         wanted_low = np.uint64(int.from_bytes(content.raw[8:_ID_BYTES], "big"))
         row = int(np.searchsorted(self.high, wanted_high))
         while row < len(self) and self.high[row] == wanted_high:
             if self.low[row] == wanted_low:
                 place = FramePlace(int(self.index[row]), int(self.offset[row]), int(self.length[row]), raw_size)
-                return Location(self.packs[int(self.pack[row])], place)
+                yield Location(self.packs[int(self.pack[row])], place)
             row += 1
-        return None
 
     def pieces(self) -> Iterable[Self]:
         """Cut into runs short enough to be stored."""

@@ -27,7 +27,7 @@ _MAX_RUNS: Final = 16
 class KnownContent:
     """Content ids of a vault and of one session. Thread-safe.
 
-    Bounded memory: 30 bytes a frame in columns; only the latest 64 K frames of the session are kept in a dictionary.
+    Bounded memory: 30 bytes a frame in columns; only the latest 32 K frames of the session are kept in a dictionary.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class KnownContent:
         for run in written:
             if (found := run.find(content, raw_size=raw_size)) is not None:
                 return found
-        found = self._stored.find(content, raw_size=raw_size)
-        return found if found is not None and self._usable(found.pack) else None
+        stored = self._stored.places(content, raw_size=raw_size)
+        return next((location for location in stored if self._usable(location.pack)), None)
 
     def _usable(self, pack: PackRef) -> bool:
         """Tell whether a pack of an earlier session is there, asking the storage at its first use."""

@@ -341,8 +341,11 @@ def test_content_of_a_lost_pack_is_stored_anew(place):
         with pytest.raises(Damaged, match="deposit its content again"):
             read(archive, "vault/memory:x")
     place.backend.delete(pack)
+    before = stored_bytes(place)
     with place.open() as archive:
         assert read(archive, "vault/again:again") == data
+        deposit(archive, {"third": data}, to=Address("vault", "again"))
+    assert stored_bytes(place) - before < 40_000  # and found where it is now, beside where it was
 
 
 def test_nothing_is_committed_behind_a_record_that_cannot_be_read(place):
