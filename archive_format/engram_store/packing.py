@@ -113,11 +113,12 @@ class PackWriter:
         self._builder = None
 
     def _start(self) -> PackBuilder:
-        if self._free.empty() and self._buffers_made < _BUFFERS:
+        if self._free.empty() and self._buffers_made == _BUFFERS:
+            self._wait()
+        if self._free.empty():
             self._buffers_made += 1
             self._buffer = bytearray(buffer_bytes(DATA_BYTES))
         else:
-            self._wait()
             self._buffer = self._free.get()
         pack = PackId(self._entropy(PackId.LENGTH))
         header = PackHeader.of(self._key, vault=self._store.vault, session=self._session, pack=pack)
