@@ -7,7 +7,7 @@
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY requirements.lock pyproject.toml README.md LICENSE ./
-RUN python -m venv /opt/engram && /opt/engram/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+RUN python -m venv /opt/engram && /opt/engram/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock
 COPY proto proto
 COPY archive_format archive_format
 COPY replay replay
