@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engram_format.address import Address
+from engram_format.series import SeriesInfo, Table
 
 AnyArray = NDArray[np.generic]
 
@@ -97,6 +98,42 @@ class Artifact:
     metadata: Metadata = field(default_factory=dict)
     made_from: tuple[str, ...] = ()
     """SHA-256 of the artifacts that this one was made from, in the order of use."""
+    mode: int = 0
+    """Permission bits of the original, as its file system had them; 0 if unknown."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """What a planner found in an artifact when it was deposited."""
+
+    artifact: Artifact
+    family: str
+    """The format, as `nwb` or `edf`."""
+    series: tuple[SeriesInfo, ...]
+    tables: Mapping[str, Table]
+    """Rows that describe, such as `electrodes` or `trials`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One name whose value differs between two versions of an artifact; `None` where there is none."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs at one path between two versions."""
+
+    path: str
+    before: Artifact | None
+    after: Artifact | None
+    shared: int
+    """Bytes of the newer original whose frames the older artifact is kept in too."""
+    metadata: tuple[Alteration, ...] = ()
+    series: tuple[Alteration, ...] = ()
 
 
 class FindingKind(StrEnum):
@@ -135,6 +172,8 @@ class ArtifactSpec:
     metadata: Metadata = field(default_factory=dict)
     made_from: tuple[str, ...] = ()
     """SHA-256 of the artifacts that it was made from."""
+    mode: int = 0
+    """Permission bits of the original; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

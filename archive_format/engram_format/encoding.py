@@ -133,6 +133,13 @@ class Fields:
             raise self._wrong(key, "an integer")
         return value
 
+    def number(self, key: int) -> float:
+        """Return a float64."""
+        value = self._map.get(key)
+        if not isinstance(value, float):
+            raise self._wrong(key, "a number with a binary fraction")
+        return value
+
     def flag(self, key: int) -> bool:
         """Return a truth value."""
         value = self._map.get(key)

@@ -24,6 +24,10 @@ _TREE_ENTRY_BYTES: Final = 192
 """An upper bound of what an entry takes beside its path, its manifest's location included."""
 OPAQUE: Final = "opaque"
 """The family of a segment of which only the bytes are known."""
+ARRAY: Final = "array"
+"""The family of a segment that was coded as an array."""
+MAX_MODE: Final = 0o7777
+"""All permission bits of POSIX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ class Manifest:
     pages: LocationPage | None = None
     page_starts: tuple[int, ...] = ()
     """Offset in the original, in bytes, at which each page begins."""
+    description: LocationPage | None = None
+    """The frames whose originals, joined, are the `Description` of what is in the artifact; `None` where nothing is known."""
+    mode: int = 0
+    """Permission bits of the original, as its file system had them; 0 if unknown."""
 
     def to_bytes(self) -> bytes:
         """Encode."""
@@ -62,6 +70,10 @@ class Manifest:
         if self.pages is not None:
             recipe[9] = self.pages.to_bytes()
             recipe[10] = list(self.page_starts)
+        if self.description is not None:
+            recipe[11] = self.description.to_bytes()
+        if self.mode:
+            recipe[12] = self.mode
         head: dict[int, Encodable] = {
             1: self.kind.value,
             2: self.size,
@@ -77,7 +89,7 @@ class Manifest:
     def from_bytes(cls, data: bytes) -> Self:
         """Decode and check that segments and pages add up to the size."""
         what = "a manifest"
-        fields = Fields.of(data, what=what, known=range(1, 11))
+        fields = Fields.of(data, what=what, known=range(1, 13))
         segments = tuple(_segment(item, what=what) for item in fields.array(7))
         manifest = cls(
             kind=_kind(fields.text(1), what=what),
@@ -90,7 +102,11 @@ class Manifest:
             inline=LocationPage.from_bytes(fields.raw(8)) if fields.has(8) else None,
             pages=LocationPage.from_bytes(fields.raw(9)) if fields.has(9) else None,
             page_starts=_starts(fields.array(10), what=what) if fields.has(9) else (),
+            description=LocationPage.from_bytes(fields.raw(11)) if fields.has(11) else None,
+            mode=fields.integer(12) if fields.has(12) else 0,
         )
+        if not 0 <= manifest.mode <= MAX_MODE:
+            raise FormatError("a manifest is damaged: its permission bits are more than there are")
         if (manifest.inline is None) == (manifest.pages is None):
             raise FormatError("a manifest is damaged: its recipe stands either in it or in pages")
         if manifest.inline is not None and sum(segment.frames for segment in segments) != len(manifest.inline):

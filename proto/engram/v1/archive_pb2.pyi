@@ -298,6 +298,7 @@ class Artifact(_message.Message):
     MODIFY_TIME_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     MADE_FROM_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`vaults/{vault}/memories/{memory}/versions/{number}/artifacts/{path}`."""
     kind: Global___ArtifactKind.ValueType
@@ -310,6 +311,8 @@ class Artifact(_message.Message):
     """Bytes of the frames that the artifact is kept in, compressed and encrypted, shared ones counted too."""
     frames: _builtins.int
     """Frames that the artifact is kept in."""
+    mode: _builtins.int
+    """Permission bits of the original; 0 if unknown."""
     @_builtins.property
     def modify_time(self) -> _timestamp_pb2.Timestamp:
         """When the original was last changed, as its file system said; unset if unknown."""
@@ -334,10 +337,11 @@ class Artifact(_message.Message):
         modify_time: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, Global___Scalar] | None = ...,
         made_from: _abc.Iterable[_builtins.str] | None = ...,
+        mode: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "kind", b"kind", "made_from", b"made_from", "metadata", b"metadata", "modify_time", b"modify_time", "name", b"name", "sha256", b"sha256", "size", b"size", "stored_size", b"stored_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "kind", b"kind", "made_from", b"made_from", "metadata", b"metadata", "mode", b"mode", "modify_time", b"modify_time", "name", b"name", "sha256", b"sha256", "size", b"size", "stored_size", b"stored_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,12 +380,15 @@ class ArtifactSpec(_message.Message):
     MODIFY_TIME_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     MADE_FROM_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Where it goes in the version."""
     size: _builtins.int
     """Bytes that will follow, those included that are already durable."""
     kind: Global___ArtifactKind.ValueType
     """Overrides what the content shows, if set."""
+    mode: _builtins.int
+    """Permission bits of the original; 0 if unknown."""
     @_builtins.property
     def modify_time(self) -> _timestamp_pb2.Timestamp:
         """When the original was last changed; unset if unknown."""
@@ -403,10 +410,11 @@ class ArtifactSpec(_message.Message):
         modify_time: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, Global___Scalar] | None = ...,
         made_from: _abc.Iterable[_builtins.str] | None = ...,
+        mode: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "made_from", b"made_from", "metadata", b"metadata", "modify_time", b"modify_time", "path", b"path", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "made_from", b"made_from", "metadata", b"metadata", "mode", b"mode", "modify_time", b"modify_time", "path", b"path", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -971,8 +979,13 @@ class DepositRequest(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next bytes of the artifact, at most 1 MiB; answered by a `progress` now and then."""
+    plan: _builtins.bytes
+    """The next bytes, at most 1 MiB, of the plan of the artifact that begins next, as `engram_layout` writes it; sent before
+    its `begin`, or not at all.
+    """
     @_builtins.property
     def open(self) -> Global___DepositRequest.Open:
         """First on the stream, and only there; answered by `opened`."""
@@ -997,12 +1010,13 @@ class DepositRequest(_message.Message):
         data: _builtins.bytes = ...,
         end: Global___DepositRequest.End | None = ...,
         commit: Global___DepositRequest.Commit | None = ...,
+        plan: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "open", b"open", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "open", b"open", "plan", b"plan", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "open", b"open", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "open", b"open", "plan", b"plan", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "begin", "data", "end", "commit"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "begin", "data", "end", "commit", "plan"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 

@@ -167,6 +167,7 @@ def message_of_artifact(artifact: Artifact) -> pb.Artifact:
         stored_size=artifact.stored_size,
         frames=artifact.frames,
         made_from=artifact.made_from,
+        mode=artifact.mode,
     )
     _set_time(message.modify_time, artifact.time_ns)
     set_scalars(message.metadata, artifact.metadata)
@@ -185,13 +186,14 @@ def artifact_of(message: pb.Artifact) -> Artifact:
         time_ns=_time_of(message.modify_time),
         metadata=scalars_of(message.metadata),
         made_from=tuple(message.made_from),
+        mode=message.mode,
     )
 
 
 def message_of_spec(spec: ArtifactSpec) -> pb.ArtifactSpec:
     """Say what a depositor says of an artifact."""
     with fitting(f"the description of {spec.path!r:.200}"):
-        message = pb.ArtifactSpec(path=spec.path, size=spec.size, made_from=spec.made_from)
+        message = pb.ArtifactSpec(path=spec.path, size=spec.size, made_from=spec.made_from, mode=spec.mode)
     if spec.kind is not None:
         message.kind = _KINDS[spec.kind]
     _set_time(message.modify_time, spec.time_ns)
@@ -208,6 +210,7 @@ def spec_of(message: pb.ArtifactSpec) -> ArtifactSpec:
         time_ns=_time_of(message.modify_time),
         metadata=scalars_of(message.metadata),
         made_from=tuple(message.made_from),
+        mode=message.mode,
     )
 
 
