@@ -80,12 +80,16 @@ def read_sidecar(path: Path) -> bytes | None:
 def plain_text(text: str | bytes) -> str:
     """Return one line of text that can be stored: bytes as UTF-8 or else Latin-1, no control characters, cut at 1,000."""
     if isinstance(text, bytes):
-        try:
-            text = text[: 4 * _MAX_TEXT].decode("utf-8")
-        except UnicodeDecodeError:
-            text = text[: 4 * _MAX_TEXT].decode("latin-1")
+        text = _decoded(text[: 4 * _MAX_TEXT])
     line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _MAX_TEXT])
     return " ".join(line.split())[:_MAX_TEXT]
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def unit_text(text: str | bytes) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
@@ -192,7 +192,7 @@ def _dtype(descr: object) -> tuple[str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dtype = np.lib.format.descr_to_dtype(descr)
+            dtype = np.lib.format.descr_to_dtype(cast(Any, descr))
     except (
         TypeError,
         ValueError,
