@@ -46,7 +46,7 @@ class _Sweep:
 
 
 @opaque_if_refused("ABF")
-def plan_abf(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_abf(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan an ABF file of `size` bytes; a header that lies makes it opaque, with the reason."""
     header = read_abf_header(file)
     frame = _item(header) * len(header.adcs)

@@ -72,7 +72,7 @@ class _Header:
 
 
 @opaque_if_refused("BrainVision")
-def plan_brainvision(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_brainvision(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a BrainVision header or samples file of `size` bytes at `path`; a header that lies makes it opaque.
 
     A file that is no header and that no header beside it names is opaque without a warning.

@@ -104,15 +104,27 @@ class _Header:
         """Byte of each signal within a record, and the bytes of a record as the last."""
         return tuple(accumulate((signal.samples * self.item for signal in self.signals), initial=0))
 
+    @property
+    def annotation_spans(self) -> list[tuple[int, int]]:
+        """First byte and bytes, within a record, of each annotation signal; none in files that are not of the `+` kind."""
+        return [
+            (start, signal.samples * self.item)
+            for signal, start in zip(self.signals, self.starts, strict=False)
+            if self.is_plus and signal.is_annotation
+        ]
+
 
 @opaque_if_refused("EDF")
-def plan_edf(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_edf(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan an EDF, EDF+, BDF or BDF+ file of `size` bytes; a header that lies makes it opaque, with the reason."""
     header = _read_header(file)
     record_bytes = header.starts[-1]
     held, left = divmod(size - header.header_bytes, record_bytes)
     records, warnings = _records(header.records, held=held, left=left)
-    series, tables, more = _series(file, header, records=records)
+    said = _annotations(file, header, records=records)
+    if records < header.records and said.is_complete and len(said.starts) < records and header.annotation_spans:
+        raise FormatError("it is cut off, and its records do not begin where its header says")
+    series, tables, more = _series(header, said, records=records)
     arrays: tuple[ArrayType, ...] = ()
     found: tuple[ArraySegment, ...] = ()
     if records * record_bytes >= MIN_ARRAY_BYTES:
@@ -193,8 +205,9 @@ def _records(said: int, *, held: int, left: int) -> tuple[int, list[str]]:
     return held, [f"{left} bytes behind the last record are no samples"] if left else []
 
 
-def _series(file: BinaryIO, header: _Header, *, records: int) -> tuple[tuple[Series, ...], dict[str, Table], list[str]]:
-    said = _annotations(file, header, records=records)
+def _series(
+    header: _Header, said: Annotations, *, records: int
+) -> tuple[tuple[Series, ...], dict[str, Table], list[str]]:
     tables = {"channels": _channel_table(header)}
     warnings = []
     if said.rows:
@@ -237,11 +250,7 @@ def _series(file: BinaryIO, header: _Header, *, records: int) -> tuple[tuple[Ser
 
 def _annotations(file: BinaryIO, header: _Header, *, records: int) -> Annotations:
     """Return what the annotation signals say; nothing in files that are not of the `+` kind."""
-    spans = [
-        (start, signal.samples * header.item)
-        for signal, start in zip(header.signals, header.starts, strict=False)
-        if header.is_plus and signal.is_annotation
-    ]
+    spans = header.annotation_spans
     if not spans:
         return Annotations()
     return read_annotations(file, spans, offset=header.header_bytes, record_bytes=header.starts[-1], records=records)
@@ -270,9 +279,8 @@ def _metadata(header: _Header, *, records: int) -> dict[str, Scalar]:
         "edf.record_duration": header.record_s,
     }
     if header.is_plus:
-        found |= _patient(plain_text(header.fixed[8:88])) | _recording(plain_text(header.fixed[88:168]))
-    elif text := plain_text(header.fixed[88:168]):
-        found["session.description"] = text
+        found |= _patient(plain_text(header.fixed[8:88]))
+    found |= _recording(plain_text(header.fixed[88:168]))
     start = _start_time(header)
     return found | ({"session.start_time": start} if start else {})
 

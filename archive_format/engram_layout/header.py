@@ -32,7 +32,7 @@ _WHOLE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 class Planner(Protocol):
     """A planner of one family: `path` only tells where sidecar files may lie."""
 
-    def __call__(self, file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+    def __call__(self, file: BinaryIO, *, size: int, path: Path) -> Planned:
         """Return the plan of a file of `size` bytes."""
 
 
@@ -41,7 +41,7 @@ def opaque_if_refused(family: str) -> Callable[[Planner], Planner]:
 
     def wrap(plan: Planner) -> Planner:
         @wraps(plan)
-        def planned(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+        def planned(file: BinaryIO, *, size: int, path: Path) -> Planned:
             try:
                 return plan(file, size=size, path=path)
             except (FormatError, ValueError) as error:

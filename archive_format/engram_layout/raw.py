@@ -45,7 +45,7 @@ _IMEC_TABLE_GAINS: Final = frozenset({0, 1020, 1030, 1100, 1120, 1121, 1122, 112
 
 
 @opaque_if_refused("raw")
-def plan_raw(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_raw(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a file of `size` bytes that has no signature by what lies beside it at `path`.
 
     Opaque with a warning where what lies beside it contradicts it, and without one where there is nothing.

@@ -57,7 +57,7 @@ class _Samples:
 
 
 @opaque_if_refused("WAV")
-def plan_wav(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_wav(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a WAV file of `size` bytes; a header that lies makes it opaque, with the reason."""
     head = read_at(file, 0, 12, what="the header")
     if head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or head[8:] != b"WAVE":

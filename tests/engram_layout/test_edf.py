@@ -199,6 +199,13 @@ def test_a_file_that_is_cut_off_keeps_its_whole_records():
     assert planned.metadata["duration"] == 5.0
 
 
+def test_a_length_of_records_that_lies_is_found_by_what_the_records_say():
+    data = timed(["+0", "+1", "+2"], reserved="EDF+C").replace(b"30      ", b"33      ")
+    planned = plan_bytes(plan_edf, data)
+    assert planned.plan.description is None
+    assert "do not begin where its header says" in planned.warnings[0]
+
+
 def test_a_recording_that_was_never_closed_is_read_as_far_as_it_goes():
     data = made([{"label": "a"}], records="-1", body=bytes(8 * 3 + 5))
     planned = plan_bytes(plan_edf, data)
