@@ -188,7 +188,9 @@ def _is_plain(kind: h5py.h5t.TypeID, dtype: np.dtype[np.generic]) -> bool:
 def _contiguous(dataset: h5py.h5d.DatasetID, *, dtype: str, shape: tuple[int, ...]) -> Contiguous | Chunked | None:
     offset, stored = dataset.get_offset(), dataset.get_storage_size()
     wanted = prod(shape) * int(dtype[2:])
-    if offset is None or wanted == 0:
+    # Asked as well as the offset: behind a user block, HDF5 adds its length to the offset that means "nowhere".
+    unstored = dataset.get_space_status() == h5py.h5d.SPACE_STATUS_NOT_ALLOCATED
+    if unstored or offset is None or wanted == 0:
         return _unstored(dataset, dtype=dtype, shape=shape)
     return Contiguous(int(offset)) if stored == wanted else None
 
