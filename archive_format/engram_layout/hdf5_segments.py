@@ -27,9 +27,11 @@ MAX_CHUNKS: Final = 2**20
 MAX_ALL_CHUNKS: Final = 2**21
 _MAX_UNSTORED_BYTES: Final = 64 * 2**20
 """A dataset that is not stored at all is a series only up to this size: it holds nothing but its fill value."""
-_CHECKED_CHUNKS: Final = 8
-_CHECKED_CHUNK_BYTES: Final = 64 * 2**20
-_LOOKED_UP_CHUNKS: Final = 65_536
+_CHECKED_CHUNKS: Final = 65_536
+_CHECKED_CHUNK_BYTES: Final = 256 * 2**20
+_CHECKED_ALL_BYTES: Final = 512 * 2**20
+"""Of larger datasets some chunks are compared, of smaller ones all."""
+_CHECKED_MISSING_CHUNKS: Final = 1024
 _CHECKED_BYTES: Final = 4096
 
 _FILTER_NAMES: Final[Mapping[int, str]] = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
@@ -231,7 +233,7 @@ def _chunked(dataset: h5py.h5d.DatasetID, *, dtype: str, shape: tuple[int, ...])
             return None
         offsets[number], sizes[number], masks[number] = info.byte_offset, info.size, info.filter_mask
     storage = Chunked(chunk, offsets, sizes, filters, masks if masks.any() else None, b"")
-    if not _sizes_fit(storage, item=int(dtype[2:])) or not _finds_the_same(dataset, storage, grid):
+    if not _sizes_fit(storage, item=int(dtype[2:])):
         return None
     missing = np.flatnonzero(offsets == NO_CHUNK)
     if len(missing) == 0:
@@ -253,20 +255,6 @@ def _sizes_fit(storage: Chunked, *, item: int) -> bool:
         return False
     plain = kept & (_masks(storage) == _all_masked(storage)) if storage.filters else kept
     return bool((storage.sizes[plain] == whole).all())
-
-
-def _finds_the_same(dataset: h5py.h5d.DatasetID, storage: Chunked, grid: tuple[int, ...]) -> bool:
-    """Look chunks up one by one, as a reader does: a damaged index can list a chunk that no reader would find."""
-    count = len(storage.offsets)
-    for number in range(0, count, max(1, -(-count // _LOOKED_UP_CHUNKS))):
-        begin = _begin_of(number, grid, storage.chunk)
-        info = dataset.get_chunk_info_by_coord(begin)
-        offset = NO_CHUNK if info.byte_offset is None else info.byte_offset
-        if offset != storage.offsets[number]:
-            return False
-        if offset != NO_CHUNK and (info.size, info.filter_mask) != (storage.sizes[number], _masks(storage)[number]):
-            return False
-    return True
 
 
 def _begin_of(number: int, grid: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
@@ -304,15 +292,44 @@ def _agrees(dataset: h5py.h5d.DatasetID, array: StoredArray, file: BinaryIO, shi
             return (
                 _bytes_at(file, begin, len(first)) == first and _bytes_at(file, stop - len(final), len(final)) == final
             )
-        case Chunked(chunk, offsets, sizes):
-            grid = tuple(-(-length // step) for length, step in zip(shape, chunk, strict=True))
-            stored = np.flatnonzero((offsets != NO_CHUNK) & (sizes <= _CHECKED_CHUNK_BYTES))
-            some = np.unique(np.linspace(0, len(stored) - 1, min(len(stored), _CHECKED_CHUNKS)).astype(np.int64))
-            for number in (int(stored[place]) for place in some):
-                _, kept = dataset.read_direct_chunk(_begin_of(number, grid, chunk))
-                if _bytes_at(file, int(offsets[number]) + shift, int(sizes[number])) != bytes(kept):
-                    return False
-            return True
+        case Chunked() as storage:
+            return _chunks_agree(dataset, storage, shape, file, shift)
+
+
+def _chunks_agree(
+    dataset: h5py.h5d.DatasetID, storage: Chunked, shape: tuple[int, ...], file: BinaryIO, shift: int
+) -> bool:
+    """Look chunks up one by one, as a reader does, all if they are not too many: a damaged index lists what none finds."""
+    grid = tuple(-(-length // step) for length, step in zip(shape, storage.chunk, strict=True))
+    masks, kept = _masks(storage), storage.offsets != NO_CHUNK
+    stored = np.flatnonzero(kept & (storage.sizes <= _CHECKED_CHUNK_BYTES))
+    at_most = min(_CHECKED_CHUNKS, 2 + _CHECKED_ALL_BYTES // int(storage.sizes.max(initial=1)))
+    for number in _some(stored, at_most):
+        mask, found = dataset.read_direct_chunk(_begin_of(number, grid, storage.chunk))
+        wanted = _bytes_at(file, int(storage.offsets[number]) + shift, int(storage.sizes[number]))
+        if mask != masks[number] or wanted != bytes(found):
+            return False
+    return not any(
+        _is_found(dataset, _begin_of(number, grid, storage.chunk))
+        for number in _some(np.flatnonzero(~kept), _CHECKED_MISSING_CHUNKS)
+    )
+
+
+def _some(numbers: NDArray[np.int64], at_most: int) -> list[int]:
+    """Return up to `at_most` of the numbers, evenly spread, with the first and the last."""
+    if len(numbers) > at_most:
+        numbers = numbers[np.linspace(0, len(numbers) - 1, at_most).astype(np.int64)]
+    return [int(number) for number in numbers]
+
+
+def _is_found(dataset: h5py.h5d.DatasetID, begin: tuple[int, ...]) -> bool:
+    if dataset.get_space_status() == h5py.h5d.SPACE_STATUS_NOT_ALLOCATED:
+        return False
+    try:
+        dataset.read_direct_chunk(begin)
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def _bytes_at(file: BinaryIO, offset: int, length: int) -> bytes:
