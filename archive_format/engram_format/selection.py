@@ -170,7 +170,8 @@ def native_dtype(text: str) -> np.dtype[Any]:
     """Return the type of the numbers in a slice: in native byte order, and 32 bits for the 24-bit integers."""
     if text[1:] in ("i3", "u3"):
         return np.dtype(np.int32 if text[1] == "i" else np.uint32)
-    return np.dtype(bool) if text[1:] == "b1" else np.dtype(text).newbyteorder("=")
+    native: np.dtype[Any] = np.dtype(bool) if text[1:] == "b1" else np.dtype(text).newbyteorder("=")
+    return native
 
 
 def strided(
@@ -184,7 +185,8 @@ def strided(
         bits: NDArray[np.uint8] = np.ndarray(shape, np.uint8, buffer, offset, strides)
         return bits != 0  # numpy does not expect a truth value of any other byte than 0 and 1
     held: Numbers = np.ndarray(shape, np.dtype(dtype), buffer, offset, strides)
-    return held.astype(held.dtype.newbyteorder("="), copy=False)
+    numbers: Numbers = held.astype(native_dtype(dtype), copy=False)
+    return numbers
 
 
 def _widened(raw: NDArray[np.uint8], dtype: str) -> Numbers:

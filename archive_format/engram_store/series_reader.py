@@ -6,7 +6,7 @@ manifest -> description -> extents of the original -> frames -> numbers
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Lock
@@ -14,8 +14,7 @@ from typing import Final
 
 from engram_format.errors import Damaged
 from engram_format.location import Location
-from engram_format.manifest import Manifest
-from engram_format.series import MAX_DESCRIPTION_BYTES, Description, Series
+from engram_format.series import Series
 from engram_format.slicing import Block, Extent, Numbers, Selection, blocks
 from engram_store.frames import FrameReader
 from engram_store.recipe import Piece, Recipe
@@ -52,19 +51,9 @@ class FrameCache:
                 self._bytes -= len(dropped)
 
 
-def read_description(frames: FrameReader, manifest: Manifest) -> Description | None:
-    """Return what a planner found in an artifact; `None` where nothing is known of it."""
-    if manifest.description is None:
-        return None
-    size = int(manifest.description.starts()[-1])
-    if size > MAX_DESCRIPTION_BYTES:
-        raise Damaged(f"the description of an artifact has {size} bytes; at most {MAX_DESCRIPTION_BYTES} are allowed")
-    return Description.from_bytes(b"".join(frames.stream(manifest.description)))
-
-
 def read_series(
     frames: FrameReader, recipe: Recipe, series: Series, selection: Selection, *, size: int, cache: FrameCache
-) -> Iterator[Numbers]:
+) -> Generator[Numbers, None, None]:
     """Yield the blocks of a slice along time, at least one: numbers (time, channel, ...) as they are stored.
 
     `size` is the artifact's, in bytes. What is yielded may be read-only.

@@ -49,6 +49,11 @@ class VaultStore:
         return self._newest_keys.name
 
     @property
+    def known(self) -> History:
+        """The history as far as it has been read, which grows and never changes."""
+        return self._history
+
+    @property
     def id_key(self) -> bytes:
         """The key of content ids."""
         return self._newest_keys.id_key

@@ -108,7 +108,9 @@ def recording_of(messages: Iterable[pb.DescribeResponse]) -> Recording:
             case _:
                 raise EngramError("the service sent a part of a recording that this client does not know: upgrade it")
     if about is None:
-        raise EngramError("the service did not say what its series belong to: use a service and a client of one version")
+        raise EngramError(
+            "the service did not say what its series belong to: use a service and a client of one version"
+        )
     return Recording(artifact_of(about.artifact), about.family, tuple(series), tables_of(tables))
 
 

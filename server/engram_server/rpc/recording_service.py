@@ -22,7 +22,9 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
         self._engine = engine
         self._calls = calls
 
-    async def Describe(self, request: pb.DescribeRequest, context: Context) -> AsyncGenerator[pb.DescribeResponse, None]:
+    async def Describe(
+        self, request: pb.DescribeRequest, context: Context
+    ) -> AsyncGenerator[pb.DescribeResponse, None]:
         """Stream what was found in a recording when it was deposited."""
         address = parse_any_name(request.name)
         async with aclosing(self._calls.each(lambda: messages_of_recording(self._engine.recording(address)))) as parts:
