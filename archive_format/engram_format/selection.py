@@ -183,7 +183,8 @@ def strided(
         return _widened(raw, dtype)
     if dtype[1:] == "b1":
         bits: NDArray[np.uint8] = np.ndarray(shape, np.uint8, buffer, offset, strides)
-        return bits != 0  # numpy does not expect a truth value of any other byte than 0 and 1
+        truths: Numbers = bits != 0  # numpy does not expect a truth value of any other byte than 0 and 1
+        return truths
     held: Numbers = np.ndarray(shape, np.dtype(dtype), buffer, offset, strides)
     numbers: Numbers = held.astype(native_dtype(dtype), copy=False)
     return numbers
