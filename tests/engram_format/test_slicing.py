@@ -278,7 +278,13 @@ def test_one_sample_that_cannot_be_held_is_refused():
 def test_physical_values_use_every_factor_and_offset():
     numbers = np.array([[1, 2], [3, 4]], np.int16)
     info = SeriesInfo(
-        "/a", "<i2", (2, 3), conversion=0.5, offset=9.0, channel_conversion=(1.0, 2.0, 4.0), channel_offset=(0.0, 1.0, 2.0)
+        "/a",
+        "<i2",
+        (2, 3),
+        conversion=0.5,
+        offset=9.0,
+        channel_conversion=(1.0, 2.0, 4.0),
+        channel_offset=(0.0, 1.0, 2.0),
     )
     values = physical(info, numbers, (1, 3))
     assert values.dtype == np.float64
