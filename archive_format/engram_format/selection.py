@@ -102,7 +102,8 @@ def length_of(info: SeriesInfo) -> str:
     samples = f"{info.samples} sample{'' if info.samples == 1 else 's'}"
     if not info.sampling_rate:
         return samples
-    return f"{samples}, {info.samples / info.sampling_rate:.9g} s at {info.sampling_rate:.9g} Hz"
+    begins = f" from {info.starting_time:.9g} s on" if info.starting_time else ""
+    return f"{samples}, {info.samples / info.sampling_rate:.9g} s at {info.sampling_rate:.9g} Hz{begins}"
 
 
 def find_series(description: Description, name: str, *, where: str) -> Series:

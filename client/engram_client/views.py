@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from engram_client.file import ArchiveFile
 from engram_client.units import to_si
-from engram_format.address import AnyAddress, parse_any
+from engram_format.address import Address, AnyAddress, parse_any
 from engram_format.catalog import AnyArray, Artifact, Metadata, Recording
 from engram_format.errors import InvalidInput, NotFound
 from engram_format.series import SeriesInfo, Table
-from engram_format.slicing import length_of, native_dtype, no_such_series
+from engram_format.slicing import Numbers, length_of, native_dtype, no_such_series
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
@@ -192,6 +192,31 @@ class SeriesView:
         found = found[tuple(axis.finish for axis in axes)] if axes else found[0]
         return found if isinstance(found, np.ndarray) and found.ndim else found[()]
 
+    @property
+    def address(self) -> Address:
+        """The artifact that the series is in."""
+        return self._recording.artifact.address
+
+    @property
+    def is_physical(self) -> bool:
+        """Whether the elements are physical values."""
+        return self._physical
+
+    def blocks(self, start: int, stop: int, channels: tuple[int, int] | None = None) -> Iterator[Numbers]:
+        """Yield samples `start` up to `stop` of some channels in blocks (time, channel, ...) along time, at least one."""
+        for block in self._stored(start, stop, channels):
+            yield block if self._factor == 1.0 else block * self._factor
+
+    def _stored(self, start: int, stop: int, channels: tuple[int, int] | None) -> Iterator[Numbers]:
+        return self._archive.read_series(
+            self._recording.artifact.address,
+            self.info.name,
+            start=start,
+            stop=stop,
+            channels=channels,
+            physical=self._physical,
+        )
+
     def times(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """Return when samples `start` up to `stop` were taken, in seconds from the session's reference time.
 
@@ -199,12 +224,24 @@ class SeriesView:
         """
         samples = range(self.info.samples)[start:stop]
         if self.info.timestamps:
-            return np.asarray(self._named(self.info.timestamps).physical[samples.start : samples.stop], np.float64)
+            return np.asarray(self.timestamps[samples.start : samples.stop], np.float64)
         if not self.info.sampling_rate:
             raise InvalidInput(f"series {self.info.name!r} has neither a rate nor timestamps: its times are unknown")
         return self.info.starting_time + np.arange(samples.start, samples.stop) / self.info.sampling_rate
 
-    def _named(self, name: str) -> SeriesView:
+    @property
+    def timestamps(self) -> SeriesView:
+        """The series that says in seconds when each sample of this one was taken; raises `NotFound` where there is none."""
+        return self._named(self.info.timestamps, of="timestamps").physical
+
+    @property
+    def index(self) -> SeriesView:
+        """The series with the running ends of this one's ragged rows; raises `NotFound` where there is none."""
+        return self._named(self.info.index, of="index")
+
+    def _named(self, name: str, *, of: str) -> SeriesView:
+        if not name:
+            raise NotFound(f"series {self.info.name!r} has no {of}")
         return SeriesViews(self._archive, self._recording)[name]
 
     def _axes(self, key: tuple[Index, ...]) -> list[_Axis]:
@@ -249,15 +286,7 @@ class SeriesView:
         channels = others[0].bounds if others else None
         rest = [axis.within(axis.taken.start if number == 0 else 0) for number, axis in enumerate(others)]
         at = done = 0
-        blocks = self._archive.read_series(
-            self._recording.artifact.address,
-            self.info.name,
-            start=time.bounds[0],
-            stop=time.bounds[1],
-            channels=channels,
-            physical=self._physical,
-        )
-        for block in blocks:
+        for block in self._stored(*time.bounds, channels):
             part = block[(slice(-at % time.taken.step, None, time.taken.step), *rest)]
             found[done : done + len(part)] = part
             at, done = at + len(block), done + len(part)
