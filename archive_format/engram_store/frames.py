@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +27,9 @@ _MAX_SPAN_ORIGINALS: Final = 8 * 2**20
 """... and as long as their originals have no more than this together."""
 _SPANS_AHEAD: Final = 4
 """Spans fetched and decoded ahead of the reader: bounds the memory of a read."""
+_WINDOW_BYTES: Final = 128 * 1024
+"""With a single small frame so much is fetched of what lies before it: a tree stands behind the manifests that it names."""
+_WINDOWS: Final = 8
 _CACHED_FRAMES: Final = 64
 _MAX_CACHED_FRAME_BYTES: Final = 256 * 1024
 
@@ -52,6 +55,7 @@ class FrameReader:
         self._workers = workers
         self._lock = threading.Lock()
         self._cache: OrderedDict[Location, bytes] = OrderedDict()
+        self._windows: OrderedDict[PackRef, tuple[Span, bytes]] = OrderedDict()
         self._repairing = threading.Lock()
         self._repaired: tuple[ObjectName, bytes] | None = None
 
@@ -61,7 +65,7 @@ class FrameReader:
             if location in self._cache:
                 self._cache.move_to_end(location)
                 return self._cache[location]
-        (original,) = self._read_run(_Run(location.pack, (location,)))
+        (original,) = self._read_run(_Run(location.pack, (location,)), get=self._from_window)
         data = bytes(original)
         if len(data) <= _MAX_CACHED_FRAME_BYTES:
             with self._lock:
@@ -70,11 +74,16 @@ class FrameReader:
                     self._cache.popitem(last=False)
         return data
 
-    def stream(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview]:
-        """Yield the originals of frames in order, fetching a bounded number of spans ahead."""
+    def stream(
+        self, locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIGINALS
+    ) -> Iterator[bytes | memoryview]:
+        """Yield the originals of frames in order, fetching a bounded number of spans ahead.
+
+        A span has originals of at most `span_originals` bytes together, or one frame: short ones come sooner, in parallel.
+        """
         ahead: deque[Future[list[bytes | memoryview]]] = deque()
         try:
-            for run in _runs(locations):
+            for run in _runs(locations, span_originals=span_originals):
                 ahead.append(self._submit(run))
                 if len(ahead) > _SPANS_AHEAD:
                     yield from ahead.popleft().result()
@@ -90,12 +99,34 @@ class FrameReader:
         except RuntimeError as error:  # what an executor says after its shutdown
             raise Precondition("the archive was closed while it was read: open it again") from error
 
-    def _read_run(self, run: _Run) -> list[bytes | memoryview]:
+    def _from_window(self, pack: PackRef, span: Span) -> bytes | memoryview:
+        """Return a span of a pack out of what was fetched with another one near it, else fetch what lies before it too."""
+        if span.length > _WINDOW_BYTES:
+            return self._get(pack, span)
+        with self._lock:
+            around, held = self._windows.get(pack, (None, b""))
+            if around is not None and around.start <= span.start and span.stop <= around.stop:
+                return memoryview(held)[span.start - around.start : span.stop - around.start]
+        start = max(0, span.stop - _WINDOW_BYTES)
+        held = self._get(pack, Span(start, span.stop - start))
+        with self._lock:
+            self._windows[pack] = Span(start, span.stop - start), held
+            self._windows.move_to_end(pack)
+            while len(self._windows) > _WINDOWS:
+                self._windows.popitem(last=False)
+        return memoryview(held)[span.start - start :]
+
+    def _get(self, pack: PackRef, span: Span) -> bytes:
+        return self._store.backend.get(pack.name.key, span)
+
+    def _read_run(
+        self, run: _Run, *, get: Callable[[PackRef, Span], bytes | memoryview] | None = None
+    ) -> list[bytes | memoryview]:
         cipher = self._cipher(run.pack)
         span = run.span
         key = run.pack.name.key
         try:
-            data = memoryview(self._store.backend.get(key, span))
+            data = memoryview((get or self._get)(run.pack, span))
             return self._decode(cipher, run.frames, data, base=span.start)
         except Damaged as error:
             logger.warning("object %s of vault %s is damaged and is being repaired for reading", key, self._store.vault)
@@ -146,7 +177,7 @@ class FrameReader:
             ) from cause
 
 
-def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
+def _runs(locations: Iterable[Location], *, span_originals: int) -> Iterator[_Run]:
     """Join frames that lie side by side in a pack, up to a span's length."""
     run: list[Location] = []
     size = originals = 0
@@ -157,7 +188,7 @@ def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
             and location.pack == last.pack
             and location.place.offset == last.place.offset + last.place.length
             and size + location.place.length <= _MAX_SPAN_BYTES
-            and originals + location.place.raw_size <= _MAX_SPAN_ORIGINALS
+            and originals + location.place.raw_size <= span_originals
         )
         if run and not joins:
             yield _Run(run[0].pack, tuple(run))

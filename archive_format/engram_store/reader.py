@@ -90,7 +90,9 @@ class VaultReader:
             return None
         if int(manifest.description.raw_size.sum(dtype=np.uint64)) > MAX_DESCRIPTION_BYTES:
             raise Damaged(f"the description of an artifact has more than {MAX_DESCRIPTION_BYTES} bytes")
-        return Description.from_bytes(b"".join(self.frames.stream(manifest.description)))
+        rows = manifest.description
+        data = self.frames.read(rows[0]) if len(rows) == 1 else b"".join(self.frames.stream(rows))
+        return Description.from_bytes(data)
 
     def read(
         self, manifest: Manifest, *, start: int = 0, stop: int | None = None, recipe: Recipe | None = None

@@ -22,6 +22,9 @@ from engram_store.recipe import Piece, Recipe
 _MAX_SHARED_FRAMES: Final = 64
 """Up to so many frames are held from one block of a slice to the next, which often needs the last of them again."""
 
+_SPAN_ORIGINALS: Final = 2 * 2**20
+"""A slice is short: its frames are fetched and decoded in parallel rather than in few long spans."""
+
 
 class FrameCache:
     """The originals of the frames that slices have used last. Thread-safe; bounded in bytes."""
@@ -87,7 +90,7 @@ class _Slice:
         self._held: dict[int, memoryview] = {}
         self._keys = 0
         self._shared: dict[int, int] = {}
-        self._stream = frames.stream(self._locations())
+        self._stream = frames.stream(self._locations(), span_originals=_SPAN_ORIGINALS)
 
     def close(self) -> None:
         """Let go of what is being fetched."""
