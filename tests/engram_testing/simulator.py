@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engram_client.views import Views
 from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
     AnyArray,
@@ -19,6 +20,7 @@ from engram_format.catalog import (
     FindingKind,
     Kind,
     Memory,
+    Recording,
     ReplayResult,
     Vault,
     Version,
@@ -114,7 +116,7 @@ class SimulatedDeposit:
         self.close()
 
 
-class SimulatedArchive:
+class SimulatedArchive(Views):
     """Fulfils the `Archive` protocol; `fail_with` makes every call raise."""
 
     url = "simulated"
@@ -208,6 +210,15 @@ class SimulatedArchive:
             raise InvalidInput(f"the range {start}:{stop} cannot be: give 0 <= start <= stop")
         # In one piece, larger than a message may be.
         return iter([self._find(address)[1][start:stop]])
+
+    def recording(self, address: AnyAddress) -> Recording:
+        self.called()
+        self._find(address)
+        raise Precondition(f"{address} is kept as plain bytes: no planner has seen it")
+
+    def read_series(self, address: AnyAddress, series: str, **_: object) -> Iterator[AnyArray]:
+        self.recording(address)
+        return iter(())
 
     def _endless(self) -> Iterator[bytes]:
         try:
