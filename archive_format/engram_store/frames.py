@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from engram_format import shards
 from engram_format.errors import Damaged, FormatError, NotFound, Precondition
@@ -20,6 +20,8 @@ from engram_store.backend import Span
 from engram_store.vault import VaultStore
 
 logger = logging.getLogger(__name__)
+
+ReadT = TypeVar("ReadT")
 
 _MAX_SPAN_BYTES: Final = 4 * 2**20
 """Neighbouring frames are fetched together up to this many bytes ..."""
@@ -72,23 +74,41 @@ class FrameReader:
 
     def stream(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview]:
         """Yield the originals of frames in order, fetching a bounded number of spans ahead."""
-        ahead: deque[Future[list[bytes | memoryview]]] = deque()
+        for originals in self._ahead(locations, self._read_run):
+            yield from originals
+
+    def stream_each(self, locations: Iterable[Location]) -> Generator[bytes | memoryview | Damaged, None, None]:
+        """Yield the originals of frames in order, and for one that cannot be read the error, after which the others follow."""
+        for originals in self._ahead(locations, self._read_each):
+            yield from originals
+
+    def _ahead(self, locations: Iterable[Location], read: Callable[[_Run], list[ReadT]]) -> Iterator[list[ReadT]]:
+        ahead: deque[Future[list[ReadT]]] = deque()
         try:
             for run in _runs(locations):
-                ahead.append(self._submit(run))
+                ahead.append(self._submit(read, run))
                 if len(ahead) > _SPANS_AHEAD:
-                    yield from ahead.popleft().result()
+                    yield ahead.popleft().result()
             while ahead:
-                yield from ahead.popleft().result()
+                yield ahead.popleft().result()
         finally:
             for future in ahead:
                 future.cancel()
 
-    def _submit(self, run: _Run) -> Future[list[bytes | memoryview]]:
+    def _submit(self, read: Callable[[_Run], list[ReadT]], run: _Run) -> Future[list[ReadT]]:
         try:
-            return self._workers.submit(self._read_run, run)
+            return self._workers.submit(read, run)
         except RuntimeError as error:  # what an executor says after its shutdown
             raise Precondition("the archive was closed while it was read: open it again") from error
+
+    def _read_each(self, run: _Run) -> list[bytes | memoryview | Damaged]:
+        """Read a run, or frame by frame where a part of it cannot be read."""
+        try:
+            return [*self._read_run(run)]
+        except Damaged as error:
+            if len(run.frames) == 1:
+                return [error]
+        return [original for frame in run.frames for original in self._read_each(_Run(run.pack, (frame,)))]
 
     def _read_run(self, run: _Run) -> list[bytes | memoryview]:
         cipher = self._cipher(run.pack)

@@ -76,10 +76,7 @@ class VaultReader:
 
     def manifest(self, found: Found) -> Manifest:
         """Return the description of an artifact; it must agree with the version's tree."""
-        manifest = Manifest.from_bytes(self.frames.read(found.manifest_at))
-        if manifest.sha256 != found.entry.sha256 or manifest.size != found.entry.size:
-            raise Damaged(f"the manifest of {found.entry.path!r} describes another artifact than the version's tree")
-        return manifest
+        return parse_manifest(found, self.frames.read(found.manifest_at))
 
     def description(self, manifest: Manifest) -> Description | None:
         """Return what was found in an artifact when it was deposited; `None` where nothing was."""
@@ -157,6 +154,14 @@ class VaultReader:
                 yield page[row]
             page_start += int(starts[-1])
             number += 1
+
+
+def parse_manifest(found: Found, data: bytes | memoryview) -> Manifest:
+    """Return the description of an artifact out of its frame; raises `Damaged` unless it agrees with the version's tree."""
+    manifest = Manifest.from_bytes(bytes(data))
+    if manifest.sha256 != found.entry.sha256 or manifest.size != found.entry.size:
+        raise Damaged(f"the manifest of {found.entry.path!r} describes another artifact than the version's tree")
+    return manifest
 
 
 def _alike(wanted: str, known: list[str]) -> str:

@@ -182,9 +182,9 @@ class SimulatedArchive:
             raise NotFound(f"{address} does not exist: the newest version is @{len(versions)}")
         return versions[number - 1]
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
         for path, (artifact, _) in sorted(self._artifacts[self.version(address).address].items()):
-            if address.path is None or path == address.path or path.startswith(f"{address.path}/"):
+            if path > after and (address.path is None or path == address.path or path.startswith(f"{address.path}/")):
                 yield artifact
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -208,6 +208,10 @@ class SimulatedArchive:
             raise InvalidInput(f"the range {start}:{stop} cannot be: give 0 <= start <= stop")
         # In one piece, larger than a message may be.
         return iter([self._find(address)[1][start:stop]])
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        for artifact in self.artifacts(address):
+            yield artifact, self.read(artifact.address)
 
     def _endless(self) -> Iterator[bytes]:
         try:
@@ -284,6 +288,7 @@ class SimulatedArchive:
             stored_size=len(data) + 28,
             frames=1,
             time_ns=spec.time_ns,
+            mode=spec.mode,
             metadata=dict(spec.metadata),
             made_from=spec.made_from,
         )
