@@ -2,7 +2,8 @@
 
 The tree has 10,000 files of 10 KB in nested folders, pieces of a generated recording, with times and modes of all sorts. It
 goes into a directory archive opened in the process, and into another through `engram serve`; what comes back is compared
-with the tree: bytes, times of change, modes. Prints the medians of several rounds, in which the tools take turns.
+with the tree: bytes, times of change, modes. Prints the medians of several rounds, in which the tools take turns. What they
+wrote stays until the end: a file system that has just removed many files makes new ones slowly.
 
     python bench/folder.py [--files 10000] [--size 10240] [--rounds 3] [--folder DIR] [--only TOOL]
 """
@@ -42,7 +43,7 @@ def write_tree(top: Path, *, files: int, size: int) -> None:
         path = folder / f"{number % 100}.chunk"
         path.write_bytes(next(pieces))
         path.chmod(chance.choice(_MODES))
-        time_ns = 1_700_000_000_000_000_000 + chance.randrange(10**17)
+        time_ns = 1_600_000_000_000_000_000 + chance.randrange(10**17)
         os.utime(path, ns=(time_ns, time_ns))
 
 
@@ -167,7 +168,7 @@ def main() -> None:
         size = options.files * options.size / 1e6
         for number in range(options.rounds):
             for tool in tools:
-                folder = top / f"round-{number}"
+                folder = top / f"{tool}-{number}"
                 folder.mkdir()
                 deposit, restore = run(tool, folder, source)
                 results[f"{tool}, deposit"].append(deposit)
@@ -175,7 +176,6 @@ def main() -> None:
                 stored = size_of(folder / "stored") / 1e6
                 told = f"deposit {deposit.seconds:.1f} s, restore {restore.seconds:.1f} s, stored {stored:.1f} MB"
                 print(f"round {number + 1} {tool}: {told} of {size:.1f}, {stored / size:.3f}", flush=True)
-                shutil.rmtree(folder)
         print(f"\n{'':24}{'s':>8}{'CPU s':>8}{'peak MB':>9}   (medians of {options.rounds})")
         for job, measures in results.items():
             seconds = statistics.median(measure.seconds for measure in measures)

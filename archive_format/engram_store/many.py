@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Final
@@ -28,7 +28,7 @@ def read_many(reader: VaultReader, found: Iterable[Found]) -> Iterator[tuple[Fou
     """
     remaining = iter(found)
     while batch := list(islice(remaining, _TOGETHER)):
-        manifests = list(read_manifests(reader, batch))
+        manifests = read_manifests(reader, batch)
         frames = reader.frames.stream_each(_inline(manifests))
         with closing(frames):
             for item, manifest in zip(batch, manifests, strict=True):
@@ -43,17 +43,21 @@ def read_many(reader: VaultReader, found: Iterable[Found]) -> Iterator[tuple[Fou
                         pass
 
 
-def read_manifests(reader: VaultReader, found: list[Found]) -> Iterator[Manifest | Damaged]:
-    """Yield the manifests of artifacts, or why one cannot be read."""
-    frames = reader.frames.stream_each(item.manifest_at for item in found)
-    for item, original in zip(found, frames, strict=True):
+def read_manifests(reader: VaultReader, found: Sequence[Found]) -> list[Manifest | Damaged]:
+    """Return the manifests of artifacts, or for each that cannot be read the reason."""
+    places = [item.manifest_at for item in found]
+    # Fetched as they lie, which is the order of depositing and not always that of the paths.
+    order = sorted(range(len(found)), key=lambda number: (places[number].pack.name, places[number].place.offset))
+    read: dict[int, Manifest | Damaged] = {}
+    for number, original in zip(order, reader.frames.stream_each(places[number] for number in order), strict=True):
         if isinstance(original, Damaged):
-            yield original
+            read[number] = original
             continue
         try:
-            yield parse_manifest(item, original)
+            read[number] = parse_manifest(found[number], original)
         except Damaged as error:
-            yield error
+            read[number] = error
+    return [read[number] for number in range(len(found))]
 
 
 def _inline(manifests: Iterable[Manifest | Damaged]) -> Iterator[Location]:
