@@ -19,21 +19,24 @@ _TOGETHER: Final = 1024
 Frame = bytes | memoryview | Damaged
 
 
-def read_many(reader: VaultReader, found: Iterable[Found]) -> Iterator[tuple[Found, Manifest | None, Iterator[bytes]]]:
+def read_many(
+    reader: VaultReader, found: Iterable[Found], *, data: bool = True
+) -> Iterator[tuple[Found, Manifest | None, Iterator[bytes]]]:
     """Yield artifacts with their manifests and their bytes, in the order given.
 
     The bytes of one end with `Damaged` where they cannot be read or do not have its SHA-256, as they do at once where its
     manifest, `None` then, cannot be read; the next artifact follows. Bytes that are not taken before the next artifact is
-    asked for are skipped.
+    asked for are skipped. Without `data` only the manifests are read, and there are no bytes.
     """
-    remaining = iter(found)
-    while batch := list(islice(remaining, _TOGETHER)):
+    for batch in _batches(found):
         manifests = read_manifests(reader, batch)
-        frames = reader.frames.stream_each(_inline(manifests))
+        frames = reader.frames.stream_each(_inline(manifests if data else ()))
         with closing(frames):
             for item, manifest in zip(batch, manifests, strict=True):
                 if isinstance(manifest, Damaged):
                     yield item, None, _raising(manifest)
+                elif not data:
+                    yield item, manifest, iter(())
                 elif manifest.inline is None:
                     yield item, manifest, reader.read(manifest)
                 else:
@@ -58,6 +61,21 @@ def read_manifests(reader: VaultReader, found: Sequence[Found]) -> list[Manifest
         except Damaged as error:
             read[number] = error
     return [read[number] for number in range(len(found))]
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    """Gather artifacts; where the tree that lists them is damaged, those listed before come first and the error then."""
+    batch: list[Found] = []
+    try:
+        for item in found:
+            batch.append(item)
+            if len(batch) == _TOGETHER:
+                yield batch
+                batch = []
+    except Damaged:
+        yield batch
+        raise
+    yield batch
 
 
 def _inline(manifests: Iterable[Manifest | Damaged]) -> Iterator[Location]:
