@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from engram_client.archive import Archive
 from engram_client.local import local_errors
-from engram_client.transfer import Advance, Progress
+from engram_client.transfer import Advance, Progress, restore_attributes
 from engram_format.address import Address
 from engram_format.catalog import Artifact
 from engram_format.errors import AlreadyExists, Damaged, InvalidInput, NotFound
@@ -30,8 +30,6 @@ _BATCH_FILES: Final = 256
 _BATCH_BYTES: Final = 64 * 2**20
 _FLUSHES_AT_ONCE: Final = 16
 """A journaling file system settles flushes that come together in one go."""
-_PERMISSIONS: Final = 0o777
-"""The bits of a mode that are restored: a file that would run as another user, or with another group, is none of ours to make."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
@@ -129,10 +127,7 @@ class _Destination:
             file = os.open(part.part, _CREATE, 0o600, dir_fd=handle)
             try:
                 size = _write(file, pieces)
-                if artifact.time_ns:
-                    os.utime(file, ns=(artifact.time_ns, artifact.time_ns))
-                if artifact.mode:
-                    os.fchmod(file, artifact.mode & _PERMISSIONS)
+                restore_attributes(file, artifact)
             except BaseException:
                 os.close(file)
                 os.unlink(part.part, dir_fd=handle)

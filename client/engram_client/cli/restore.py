@@ -32,7 +32,8 @@ def restore(settings: Settings, *, address: str, dest: str, start: int, stop: in
     """Write an artifact, exactly as it was deposited, to the file or into the folder DEST, or to stdout if DEST is -.
 
     An ADDRESS without a path, or of a folder, restores all artifacts there below the folder DEST. A DEST that ends in / is a
-    folder, and made. A file appears under its name only when it is complete and checked, and only you can read it.
+    folder, and made. A file appears under its name only when it is complete and checked,
+    with the time of change and the permissions that it had.
     """
     place = parse_any(address)
     version = place if isinstance(place, Address) and place.path is None else None
