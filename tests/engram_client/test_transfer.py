@@ -132,11 +132,21 @@ class TestDeposit:
         (deep / "x").write_bytes(b"deep")
         deposit_files(archive, [tmp_path / "in"], to=MEMORY)
         assert held(archive, f"retina/bars:{'d/' * 500}x") == b"deep"
-        deeper = deep.joinpath(*["d"] * 600)
-        deeper.mkdir(parents=True)
-        (deeper / "x").touch()
-        with pytest.raises(InvalidInput, match="is no artifact path"):
-            deposit_files(archive, [tmp_path / "in"], to=MEMORY)
+
+    def test_folders_deeper_than_a_path_may_be_are_refused_by_name(self, archive, tmp_path):
+        folders = [tmp_path / "in"]
+        try:
+            for _ in range(1100):
+                folders[-1].mkdir()
+                folders.append(folders[-1] / "d")
+            folders[-1].touch()
+            with pytest.raises(InvalidInput, match="is no artifact path"):
+                deposit_files(archive, [tmp_path / "in"], to=MEMORY)
+        finally:
+            # From the innermost on, because Python's own removal of a tree gives up at this depth.
+            folders.pop().unlink(missing_ok=True)
+            for folder in reversed(folders):
+                folder.rmdir()
 
     def test_an_empty_folder_is_refused(self, archive, tmp_path):
         with pytest.raises(InvalidInput, match="nothing to deposit"):
