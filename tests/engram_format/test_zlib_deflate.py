@@ -99,7 +99,7 @@ def mixture(size: int, seed: int = 0) -> bytes:
     draw, data = random.Random(seed), b""
     while len(data) < size:
         kind = draw.choice(KINDS[:-1])
-        data += kind(draw.randrange(1, 1 + size // 2), draw.randrange(1000))
+        data += kind(draw.randrange(1, 2 + size // 2), draw.randrange(1000))
     return data[:size]
 
 
