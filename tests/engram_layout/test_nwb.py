@@ -74,7 +74,7 @@ def test_an_extracellular_recording_has_its_words(tmp_path: Path):
     content.add_acquisition(
         pynwb.ecephys.ElectricalSeries(
             name="Voltage",
-            data=H5DataIO(data, compression=4, shuffle=True, chunks=(1000, 4)),
+            data=H5DataIO(data, compression="gzip", compression_opts=4, shuffle=True, chunks=(1000, 4)),
             electrodes=probe(content, 4),
             rate=30_000.0,
             starting_time=1.5,
