@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -95,23 +95,30 @@ class FrameReader:
 
         A span has originals of at most `span_originals` bytes together, or one frame: short ones come sooner, in parallel.
         """
-        yield from self._ahead(_runs(locations, span_originals=span_originals), self._read_run)
+        for originals in self._ahead(_runs(locations, span_originals=span_originals), self._read_run):
+            yield from originals
 
     def stream_elements(
         self, locations: Iterable[Location], *, span_originals: int
     ) -> Iterator[bytes | memoryview | Unfiltered]:
         """Yield frames as `stream` does, but chunks without the filters of their file where a frame holds them so."""
-        yield from self._ahead(_runs(locations, span_originals=span_originals), self._read_elements)
+        for elements in self._ahead(_runs(locations, span_originals=span_originals), self._read_elements):
+            yield from elements
 
-    def _ahead(self, runs: Iterable[_Run], read: Callable[[_Run], list[ReadT]]) -> Iterator[ReadT]:
+    def stream_each(self, locations: Iterable[Location]) -> Generator[bytes | memoryview | Damaged, None, None]:
+        """Yield the originals of frames in order, and for one that cannot be read the error, after which the others follow."""
+        for originals in self._ahead(_runs(locations, span_originals=_MAX_SPAN_ORIGINALS), self._read_each):
+            yield from originals
+
+    def _ahead(self, runs: Iterable[_Run], read: Callable[[_Run], list[ReadT]]) -> Iterator[list[ReadT]]:
         ahead: deque[Future[list[ReadT]]] = deque()
         try:
             for run in runs:
                 ahead.append(self._submit(read, run))
                 if len(ahead) > _SPANS_AHEAD:
-                    yield from ahead.popleft().result()
+                    yield ahead.popleft().result()
             while ahead:
-                yield from ahead.popleft().result()
+                yield ahead.popleft().result()
         finally:
             for future in ahead:
                 future.cancel()
@@ -141,6 +148,15 @@ class FrameReader:
 
     def _get(self, pack: PackRef, span: Span) -> bytes:
         return self._store.backend.get(pack.name.key, span)
+
+    def _read_each(self, run: _Run) -> list[bytes | memoryview | Damaged]:
+        """Read a run, or frame by frame where a part of it cannot be read."""
+        try:
+            return [*self._read_run(run)]
+        except Damaged as error:
+            if len(run.frames) == 1:
+                return [error]
+        return [original for frame in run.frames for original in self._read_each(_Run(run.pack, (frame,)))]
 
     def _read_run(self, run: _Run) -> list[bytes | memoryview]:
         return self._fetch(run, self._get, _original)

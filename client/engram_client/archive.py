@@ -116,8 +116,11 @@ class Archive(Protocol):
         """Return one version; without a number the newest."""
         ...
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path.
+
+        Those up to the path `after` are left out.
+        """
         ...
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -164,6 +167,14 @@ class Archive(Protocol):
         """Return a view of an artifact, whose series are indexed as numpy's arrays are.
 
         >>> archive["retina/bars@3:session.nwb"].series["/acquisition/E"][30_000:60_000, 0:16]  # doctest: +SKIP
+        """
+        ...
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path and with their metadata, each with its bytes.
+
+        For many small artifacts, which are fetched together. Bytes that cannot be read raise `Damaged` where they end, and
+        the next artifact follows; bytes that are not taken before the next artifact is asked for are skipped.
         """
         ...
 
