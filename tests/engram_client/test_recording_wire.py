@@ -84,7 +84,10 @@ def test_a_long_table_comes_in_parts_that_messages_can_carry():
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["<i2", ">i4", "|u1", "<f8", "?", "<c8", ">c16"]), st.integers(0, 5), st.integers(0, 3)), max_size=4
+        st.tuples(
+            st.sampled_from(["<i2", ">i4", "|u1", "<f8", "?", "<c8", ">c16"]), st.integers(0, 5), st.integers(0, 3)
+        ),
+        max_size=4,
     )
 )
 def test_blocks_survive_the_wire(shapes):
