@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from engram_format.address import check_name
-from engram_format.encoding import Fields, encode
+from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import Damaged, FormatError, InvalidInput, NotFound
 from engram_format.ids import Digest, ObjectName, SessionId
 from engram_format.location import Location, LocationPage
@@ -37,6 +37,8 @@ class Commit:
     """Runs of the deduplication index that become valid."""
     index_drops: tuple[bytes, ...] = ()
     """Names of runs (see `run_name`) that these replace."""
+    catalogue: LocationPage | None = None
+    """Where the pages of the catalogue lie, in order of path; `None` where the version has none, and manifests answer."""
 
     @property
     def version_id(self) -> Digest:
@@ -45,6 +47,7 @@ class Commit:
 
     def to_bytes(self) -> bytes:
         """Encode."""
+        catalogue: dict[int, Encodable] = {} if self.catalogue is None else {14: self.catalogue.to_bytes()}
         return encode(
             {
                 1: self.memory,
@@ -61,12 +64,13 @@ class Commit:
                 12: self.index_adds.to_bytes(),
                 13: list(self.index_drops),
             }
+            | catalogue
         )
 
     @classmethod
     def from_bytes(cls, data: bytes, *, what: str) -> Self:
         """Decode."""
-        fields = Fields.of(data, what=what, known=range(1, 14))
+        fields = Fields.of(data, what=what, known=range(1, 15))
         try:
             memory = check_name(fields.text(1), what="memory")
         except InvalidInput as error:
@@ -85,6 +89,7 @@ class Commit:
             depends=tuple(ObjectName(raw) for raw in fields.raws(11, ObjectName.LENGTH)),
             index_adds=LocationPage.from_bytes(fields.raw(12)),
             index_drops=fields.raws(13, _RUN_NAME_BYTES),
+            catalogue=LocationPage.from_bytes(fields.raw(14)) if fields.has(14) else None,
         )
 
 
