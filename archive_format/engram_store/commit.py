@@ -159,14 +159,16 @@ def commit_session(
     parity: bool,
     clock: Callable[[], int],
     entropy: Callable[[int], bytes],
+    based_on: History | None = None,
     follow: Callable[[History], Sequence[Item]] | None = None,
 ) -> Commit:
     """Describe the session's artifacts and append them as the memory's next version; return it.
 
     Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one. Where
-    what is committed depends on the version before it, `follow` says what it is after another writer's.
+    what is committed depends on the version before it, that is the newest of `based_on`, and `follow` says what it is
+    after another writer's.
     """
-    history = store.refresh()
+    history = based_on or store.refresh()
     runs = read_runs(frames, mergeable(history))
     index = IndexRun.merged([known.written(), *runs.values()])
     index_drops = tuple(sorted(map(run_name, runs)))
