@@ -215,16 +215,18 @@ class CataloguePage:
         origins: dict[int, list[Digest]] = {}
         for number, row in enumerate(self.origin_rows.tolist()):
             origins.setdefault(row, []).append(Digest(self.origins[32 * number : 32 * number + 32]))
-        for row in np.flatnonzero(marked).tolist():
+        numbers = (self.kinds, self.sizes, self.times, self.stored_sizes, self.frames, self.modes)
+        held = zip(np.flatnonzero(marked).tolist(), *(column[marked].tolist() for column in numbers), strict=True)
+        for row, kind, size, time_ns, stored_size, count, mode in held:
             yield CatalogueRow(
                 path=self.paths[row],
-                kind=_KINDS[int(self.kinds[row])],
-                size=int(self.sizes[row]),
+                kind=_KINDS[kind],
+                size=size,
                 sha256=Digest(self.digests[32 * row : 32 * row + 32]),
-                time_ns=int(self.times[row]),
-                stored_size=int(self.stored_sizes[row]),
-                frames=int(self.frames[row]),
-                mode=int(self.modes[row]),
+                time_ns=time_ns,
+                stored_size=stored_size,
+                frames=count,
+                mode=mode,
                 made_from=tuple(origins.get(row, ())),
                 metadata=metadata.get(row, {}),
                 facts=facts.get(row, {}),
@@ -246,21 +248,19 @@ class CataloguePage:
         columns: dict[int, Encodable] = {
             key: column.astype("<i8").tobytes() for key, column in enumerate(numbers, start=5)
         }
-        return encode(
-            {
-                1: 1,
-                2: lengths,
-                3: paths,
-                4: self.kinds.tobytes(),
-                9: self.modes.astype("<u4").tobytes(),
-                10: self.digests,
-                11: self.origin_rows.astype("<u4").tobytes(),
-                12: self.origins,
-                13: [column.to_value() for column in self.metadata],
-                14: [column.to_value() for column in self.facts],
-            }
-            | columns
-        )
+        own: dict[int, Encodable] = {
+            1: 1,
+            2: lengths,
+            3: paths,
+            4: self.kinds.tobytes(),
+            9: self.modes.astype("<u4").tobytes(),
+            10: self.digests,
+            11: self.origin_rows.astype("<u4").tobytes(),
+            12: self.origins,
+            13: [column.to_value() for column in self.metadata],
+            14: [column.to_value() for column in self.facts],
+        }
+        return encode(own | columns)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

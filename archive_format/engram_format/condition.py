@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ _FORM: Final = re.compile(r"\s*(?P<name>[^=!<>~]*?)\s*(?P<op>!=|<=|>=|=|<|>|~)(?
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _QUOTES: Final = "\"'"
 _MAX_CHARS: Final = 4096
-_ORDERS: Final[Mapping[str, Callable[[object, object], object]]] = {
+_ORDERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "=": operator.eq,
     "!=": operator.eq,  # and then turned round
     "<": operator.lt,

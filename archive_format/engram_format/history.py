@@ -48,24 +48,22 @@ class Commit:
     def to_bytes(self) -> bytes:
         """Encode."""
         catalogue: dict[int, Encodable] = {} if self.catalogue is None else {14: self.catalogue.to_bytes()}
-        return encode(
-            {
-                1: self.memory,
-                2: self.number,
-                3: [parent.raw for parent in self.parents],
-                4: self.author,
-                5: self.message,
-                6: self.time_ns,
-                7: self.tree.to_bytes(),
-                8: self.artifacts,
-                9: self.added,
-                10: [name.raw for name in self.objects],
-                11: [name.raw for name in self.depends],
-                12: self.index_adds.to_bytes(),
-                13: list(self.index_drops),
-            }
-            | catalogue
-        )
+        own: dict[int, Encodable] = {
+            1: self.memory,
+            2: self.number,
+            3: [parent.raw for parent in self.parents],
+            4: self.author,
+            5: self.message,
+            6: self.time_ns,
+            7: self.tree.to_bytes(),
+            8: self.artifacts,
+            9: self.added,
+            10: [name.raw for name in self.objects],
+            11: [name.raw for name in self.depends],
+            12: self.index_adds.to_bytes(),
+            13: list(self.index_drops),
+        }
+        return encode(own | catalogue)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, what: str) -> Self:

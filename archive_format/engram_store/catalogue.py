@@ -92,7 +92,7 @@ def write_catalogue(
     except (Damaged, Precondition) as error:
         logger.warning("the catalogue of %s@%d is made anew: %s", newest.memory, newest.number, error)
         try:
-            rows = {row.path: row for row in _rows_of_manifests(frames, entries())} | changed
+            rows = {row.path: row for row in _rows_of_manifests(frames, entries())} | dict(changed)
         except (Damaged, Precondition) as unreadable:
             logger.warning("the version after %s@%d has no catalogue: %s", newest.memory, newest.number, unreadable)
             return None

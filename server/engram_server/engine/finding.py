@@ -56,19 +56,18 @@ def _found(
     kind: Kind | None,
     scope: Address | None,
 ) -> Iterator[Artifact]:
-    place = Address(vault, commit.memory, commit.number)
     below = None if scope is None else scope.path
     marked = marks(page, conditions, kind=kind, vault=vault, memory=commit.memory, version=commit.number)
     if not marked.any():
         return
     for row in page.rows(marked):
         if below is None or row.path == below or row.path.startswith(f"{below}/"):
-            yield _artifact(place, row)
+            yield _artifact(vault, commit, row)
 
 
-def _artifact(place: Address, row: CatalogueRow) -> Artifact:
+def _artifact(vault: str, commit: Commit, row: CatalogueRow) -> Artifact:
     return Artifact(
-        address=place.of(row.path),
+        address=Address(vault, commit.memory, commit.number, row.path),
         kind=row.kind,
         size=row.size,
         sha256=str(row.sha256),
