@@ -33,7 +33,9 @@ ROWS = st.builds(
     mode=st.integers(0, 0o7777),
     made_from=st.lists(st.binary(min_size=32, max_size=32).map(Digest), max_size=2).map(tuple),
     metadata=st.dictionaries(NAMES, SCALARS, max_size=4),
-    facts=st.dictionaries(NAMES, st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True).map(tuple), max_size=2),
+    facts=st.dictionaries(
+        NAMES, st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True).map(tuple), max_size=2
+    ),
 )
 PAGES = st.lists(ROWS, max_size=8, unique_by=lambda row: row.path).map(lambda rows: sorted(rows, key=lambda r: r.path))
 OPERATORS = st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "~"])
@@ -41,7 +43,14 @@ VALUES = st.one_of(SCALARS.map(str), st.sampled_from(['"3"', "3", "2.5", "true",
 
 
 def artifact(path="a.nwb", **values) -> CatalogueRow:
-    fixed = {"kind": Kind.RECORDING, "size": 10, "sha256": Digest(bytes(32)), "time_ns": 0, "stored_size": 8, "frames": 1}
+    fixed = {
+        "kind": Kind.RECORDING,
+        "size": 10,
+        "sha256": Digest(bytes(32)),
+        "time_ns": 0,
+        "stored_size": 8,
+        "frames": 1,
+    }
     return CatalogueRow(path=path, **(fixed | values))
 
 
@@ -230,9 +239,7 @@ def test_a_condition_that_holds(condition):
         assert not fulfils(condition.replace("=", "!=", 1), row)
 
 
-@pytest.mark.parametrize(
-    "condition", ["n='5.0'", "n=True", "done=1", "depth>nan", "missing~a", "time<2030", "x>=0"]
-)
+@pytest.mark.parametrize("condition", ["n='5.0'", "n=True", "done=1", "depth>nan", "missing~a", "time<2030", "x>=0"])
 def test_a_condition_that_does_not_hold(condition):
     row = artifact(metadata={"n": 5, "done": True, "depth": 900.0, "x": float("nan")})
     assert not fulfils(condition, row)
@@ -245,7 +252,7 @@ def test_large_integers_are_compared_exactly():
     assert not fulfils(f"n>{10**30}", row)
 
 
-@pytest.mark.parametrize("text", ["", "=", "species", "=Rattus", "a=", "a='b", "a=\"", "~x", "a" * 5000 + "=1"])
+@pytest.mark.parametrize("text", ["", "=", "species", "=Rattus", "a=", "a='b", 'a="', "~x", "a" * 5000 + "=1"])
 def test_a_condition_that_cannot_be_read_is_one_sentence(text):
     with pytest.raises(InvalidInput) as refused:
         Condition.parse(text)

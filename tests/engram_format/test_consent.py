@@ -49,7 +49,9 @@ def test_training_is_permitted_where_it_is_said_and_nothing_bars_it():
 
 
 def test_all_that_is_known_is_read():
-    consent = Consent.of({"consent.duo": "HMB", "consent.withdrawal": "impossible", "consent.obc": "OBC-GDPR-ULT 1.1.0"})
+    consent = Consent.of(
+        {"consent.duo": "HMB", "consent.withdrawal": "impossible", "consent.obc": "OBC-GDPR-ULT 1.1.0"}
+    )
     assert consent.withdrawal is Withdrawal.IMPOSSIBLE
     assert consent.obc == "OBC-GDPR-ULT 1.1.0"
 
