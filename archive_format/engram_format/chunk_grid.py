@@ -125,8 +125,5 @@ def _box(info: SeriesInfo, storage: Chunked, lows: list[int], counts: list[int])
         tuple(counts),
         tuple(tuple(place) for place in places),
         tuple(masks),
-        tuple(
-            Extent(start, start + size, 0 if mask else unfiltered)
-            for start, size, mask in zip(starts, sizes, masks, strict=True)
-        ),
+        tuple(Extent(start, start + size, unfiltered) for start, size in zip(starts, sizes, strict=True)),
     )

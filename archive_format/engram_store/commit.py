@@ -11,7 +11,7 @@ from typing import Final, Protocol, Self
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.catalogue import CatalogueRow
 from engram_format.codecs import Zstd
-from engram_format.errors import Conflict, FormatError, InvalidInput
+from engram_format.errors import Conflict, InvalidInput
 from engram_format.history import Commit, History, run_name
 from engram_format.ids import ContentId, Digest, ObjectName, SessionId
 from engram_format.index import IndexRun
@@ -26,6 +26,7 @@ from engram_store.dedup import KnownContent, mergeable, read_runs
 from engram_store.frames import FrameReader
 from engram_store.packing import PackWriter, encode_verified
 from engram_store.rows import Rows
+from engram_store.tree import read_tree
 from engram_store.vault import VaultStore
 
 _META_ROLE: Final = "meta"
@@ -215,19 +216,6 @@ def commit_session(
                 tree = _write_tree(writer, frames, newer, memory, described)
                 packs = [*packs, *writer.finish()]
         history = newer
-
-
-def read_tree(frames: FrameReader, commit: Commit) -> Iterable[tuple[TreeEntry, Location]]:
-    """Yield the entries of a version, by path, and where their manifests lie."""
-    last = ""
-    for location in commit.tree:
-        page = TreePage.from_bytes(frames.read(location))
-        if not page.entries or page.entries[0].path <= last:
-            raise FormatError(
-                f"the tree of {commit.memory}@{commit.number} is damaged: its pages do not follow one another"
-            )
-        last = page.entries[-1].path
-        yield from zip(page.entries, page.manifests, strict=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from engram_format.address import check_name, check_note, check_path, check_sha2
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
-from engram_format.codecs.choice import ArrayEncoder
 from engram_format.consent import check_consent
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
 from engram_format.history import Commit, History
@@ -30,6 +29,7 @@ from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
 from engram_format.manifest import MAX_MODE, OPAQUE, Segment, check_metadata
 from engram_layout import HEAD_BYTES, Plan, detect_kind, plan_opaque
+from engram_store.array_encoder import ArrayEncoder
 from engram_store.commit import Ended, commit_session
 from engram_store.cutting import Cutter, Piece
 from engram_store.dedup import KnownContent
@@ -121,6 +121,7 @@ class DepositSession:
         self._broken: BaseException | None = None
         self._packs: PackWriter | None = None
         history = store.refresh()
+        self._next_number = len(history.commits.get(memory, ())) + 1
         self._committed = self._find_commit(history)
         if self._committed is None:
             history.require_readable()
@@ -138,8 +139,8 @@ class DepositSession:
 
     @property
     def next_number(self) -> int:
-        """The number that this session's version would have if it were committed now."""
-        return len(self._store.refresh().commits.get(self._memory, ())) + 1
+        """The number that this session's version has if nobody commits to the memory before it does."""
+        return self._next_number
 
     def durable(self, path: str) -> int:
         """Return how many bytes of the artifact at `path` would survive a crash now."""
@@ -331,7 +332,7 @@ class DepositSession:
             return _Encoded(content, len(original), None)
         if encoder is None:
             return _Encoded(content, len(original), encode_verified(original, (Zstd(level=_OPAQUE_LEVEL),)))
-        return _Encoded(content, len(original), verified(original, encoder.encode(original, pieces=piece.chunks)))
+        return _Encoded(content, len(original), verified(original, encoder.candidates(original, pieces=piece.chunks)))
 
     def _drain(self, *, frames: int = 0, originals: int = 0) -> None:
         """Wait until no more than so many frames, and bytes of originals, are under way."""

@@ -20,9 +20,9 @@ from engram_format.location import Location, LocationPage
 from engram_format.manifest import Manifest, TreeEntry
 from engram_format.series import Description
 from engram_store.catalogue import catalogue_pages, read_description
-from engram_store.commit import read_tree
 from engram_store.frames import FrameReader
 from engram_store.recipe import Recipe
+from engram_store.tree import TreeReader
 from engram_store.vault import VaultStore
 
 
@@ -41,6 +41,7 @@ class VaultReader:
     def __init__(self, store: VaultStore, *, workers: Executor) -> None:
         self.store = store
         self.frames = FrameReader(store, workers=workers)
+        self._trees = TreeReader(self.frames)
 
     def history(self) -> History:
         """Return the history up to now."""
@@ -51,19 +52,22 @@ class VaultReader:
         known = self.store.known.commits.get(memory, ())
         return known[number - 1] if number is not None and number <= len(known) else self.history().at(memory, number)
 
-    def entries(self, commit: Commit, *, below: str | None = None) -> Iterator[Found]:
-        """Yield the artifacts of a version whose path is `below` or lies in that folder, in order of path."""
-        for entry, location in read_tree(self.frames, commit):
-            if below is None or entry.path == below or entry.path.startswith(f"{below}/"):
+    def entries(self, commit: Commit, *, below: str | None = None, after: str = "") -> Iterator[Found]:
+        """Yield the artifacts of a version whose path is `below` or lies in that folder, in order of path.
+
+        Those up to the path `after` are left out, and cost nothing.
+        """
+        for entry, location in self._trees.entries(commit, start=max(below or "", after)):
+            if below is not None and entry.path > f"{below}/" and not entry.path.startswith(f"{below}/"):
+                return  # all that come now are no longer in the folder
+            if entry.path > after and (below is None or entry.path == below or entry.path.startswith(f"{below}/")):
                 yield Found(commit, entry, location)
 
     def find(self, commit: Commit, path: str) -> Found:
         """Return the artifact at a path; raises `NotFound` with the paths that look most alike."""
-        paths = []
-        for entry, location in read_tree(self.frames, commit):
-            if entry.path == path:
-                return Found(commit, entry, location)
-            paths.append(entry.path)
+        if (found := self._trees.find(commit, path)) is not None:
+            return Found(commit, *found)
+        paths = [entry.path for entry, _ in self._trees.entries(commit)]
         raise NotFound(
             f"{self.store.name}/{commit.memory}@{commit.number} has no artifact {path!r}{_alike(path, paths)}"
         )
@@ -72,17 +76,14 @@ class VaultReader:
         """Return the newest artifact with a digest, looking through all versions from the newest on."""
         for commits in self.history().commits.values():
             for commit in reversed(commits):
-                for entry, location in read_tree(self.frames, commit):
+                for entry, location in self._trees.entries(commit):
                     if entry.sha256 == sha256:
                         return Found(commit, entry, location)
         return None
 
     def manifest(self, found: Found) -> Manifest:
         """Return the description of an artifact; it must agree with the version's tree."""
-        manifest = Manifest.from_bytes(self.frames.read(found.manifest_at))
-        if manifest.sha256 != found.entry.sha256 or manifest.size != found.entry.size:
-            raise Damaged(f"the manifest of {found.entry.path!r} describes another artifact than the version's tree")
-        return manifest
+        return parse_manifest(found, self.frames.read(found.manifest_at))
 
     def description(self, manifest: Manifest) -> Description | None:
         """Return what was found in an artifact when it was deposited; `None` where nothing was."""
@@ -90,7 +91,7 @@ class VaultReader:
 
     def catalogue(self, commit: Commit) -> Iterator[CataloguePage]:
         """Yield what `find` searches of a version."""
-        return catalogue_pages(self.frames, commit, lambda: read_tree(self.frames, commit))
+        return catalogue_pages(self.frames, commit, lambda: self._trees.entries(commit))
 
     def read(
         self, manifest: Manifest, *, start: int = 0, stop: int | None = None, recipe: Recipe | None = None
@@ -130,6 +131,14 @@ class VaultReader:
             yield manifest.inline
         for location in manifest.pages or ():
             yield LocationPage.from_bytes(self.frames.read(location))
+
+
+def parse_manifest(found: Found, data: bytes | memoryview) -> Manifest:
+    """Return the description of an artifact out of its frame; raises `Damaged` unless it agrees with the version's tree."""
+    manifest = Manifest.from_bytes(bytes(data))
+    if manifest.sha256 != found.entry.sha256 or manifest.size != found.entry.size:
+        raise Damaged(f"the manifest of {found.entry.path!r} describes another artifact than the version's tree")
+    return manifest
 
 
 def _alike(wanted: str, known: list[str]) -> str:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
+import numpy as np
+
 from engram_format.errors import Damaged
 from engram_format.location import Location
-from engram_format.series import Series
+from engram_format.series import Chunked, Series
 from engram_format.slicing import Block, Extent, Numbers, Selection, blocks
-from engram_store.frames import FrameReader
+from engram_store.frames import FrameReader, Unfiltered
 from engram_store.recipe import Piece, Recipe
 
 _MAX_SHARED_FRAMES: Final = 64
@@ -26,29 +28,34 @@ _SPAN_ORIGINALS: Final = 2 * 2**20
 """A slice is short: its frames are fetched and decoded in parallel rather than in few long spans."""
 
 
+Held = memoryview | Unfiltered
+"""A frame: its original, or the chunks in it without the filters of their file."""
+
+
 class FrameCache:
-    """The originals of the frames that slices have used last. Thread-safe; bounded in bytes."""
+    """The frames that slices have used last. Thread-safe; bounded in bytes."""
 
     def __init__(self, *, max_bytes: int = 64 * 2**20) -> None:
         self._max_bytes = max_bytes
         self._lock = Lock()
-        self._held: OrderedDict[Location, memoryview] = OrderedDict()
+        self._held: OrderedDict[Location, Held] = OrderedDict()
         self._bytes = 0
 
-    def get(self, location: Location) -> memoryview | None:
-        """Return the original of a frame, if it is held."""
+    def get(self, location: Location, *, unfiltered: bool) -> Held | None:
+        """Return a frame if it is held; one without filters only to those who can use it."""
         with self._lock:
             found = self._held.get(location)
-            if found is not None:
-                self._held.move_to_end(location)
+            if found is None or (isinstance(found, Unfiltered) and not unfiltered):
+                return None
+            self._held.move_to_end(location)
             return found
 
-    def put(self, location: Location, original: memoryview) -> None:
-        """Hold the original of a frame."""
+    def put(self, location: Location, frame: Held) -> None:
+        """Hold a frame."""
         with self._lock:
             before = self._held.pop(location, None)
-            self._bytes += len(original) - (0 if before is None else len(before))
-            self._held[location] = original
+            self._bytes += len(frame) - (0 if before is None else len(before))
+            self._held[location] = frame
             while self._bytes > self._max_bytes:
                 _, dropped = self._held.popitem(last=False)
                 self._bytes -= len(dropped)
@@ -80,17 +87,24 @@ class _Slice:
     def __init__(
         self, frames: FrameReader, recipe: Recipe, series: Series, selection: Selection, *, size: int, cache: FrameCache
     ) -> None:
-        self._recipe, self._cache = recipe, cache
+        self._frames, self._recipe, self._cache = frames, recipe, cache
+        storage = series.storage
+        self._chunks = storage.offsets if isinstance(storage, Chunked) and storage.filters else None
         self._what, self._size = f"series {series.info.name!r:.200}", size
         self._blocks = blocks(series, selection)
         self._planned: deque[_Step] = deque()
         self._wanted: deque[tuple[int, Piece]] = deque()
         self._fetching: deque[tuple[int, Location]] = deque()
         self._uses: Counter[int] = Counter()
-        self._held: dict[int, memoryview] = {}
+        self._held: dict[int, Held] = {}
         self._keys = 0
         self._shared: dict[int, int] = {}
-        self._stream = frames.stream(self._locations(), span_originals=_SPAN_ORIGINALS)
+        locations = self._locations()
+        self._stream: Iterator[bytes | memoryview | Unfiltered] = (
+            frames.stream_elements(locations, span_originals=_SPAN_ORIGINALS)
+            if self._chunks is not None
+            else frames.stream(locations, span_originals=_SPAN_ORIGINALS)
+        )
 
     def close(self) -> None:
         """Let go of what is being fetched."""
@@ -106,14 +120,33 @@ class _Slice:
     def buffers(self, step: _Step) -> Iterator[bytes | memoryview]:
         """Yield the bytes of a block's extents without filters, in order."""
         for number, (extent, pieces) in enumerate(zip(step.block.extents, step.pieces, strict=True)):
-            parts = [
-                self._original(key)[max(extent.start - piece.start, 0) : extent.stop - piece.start]
-                for piece, key in pieces
-            ]
-            stored = parts[0] if len(parts) == 1 else b"".join(parts)
+            held = [(piece, self._frame(key)) for piece, key in pieces]
             for _, key in pieces:
                 self._release(key)
-            yield step.block.unfilter(number, stored)
+            chunk = self._chunk(extent, *held[0]) if len(held) == 1 else None
+            if chunk is not None:
+                yield chunk
+                continue
+            parts = [
+                self._original(frame, piece)[max(extent.start - piece.start, 0) : extent.stop - piece.start]
+                for piece, frame in held
+            ]
+            yield step.block.unfilter(number, parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _chunk(self, extent: Extent, piece: Piece, frame: Held) -> memoryview | None:
+        """Return a chunk without filters out of a frame that holds it so; `None` where it does not."""
+        if self._chunks is None or not isinstance(frame, Unfiltered):
+            return None
+        inside = np.sort(self._chunks[(self._chunks >= piece.start) & (self._chunks < piece.stop)])
+        place, size = int(np.searchsorted(inside, extent.start)), extent.unfiltered
+        if len(frame.chunks) != len(inside) * size or inside[0] != piece.start or inside[place] != extent.start:
+            return None  # the frame holds other chunks than the description says
+        return frame.chunks[place * size : (place + 1) * size]
+
+    def _original(self, frame: Held, piece: Piece) -> memoryview:
+        if isinstance(frame, Unfiltered):
+            return memoryview(self._frames.read(piece.location))
+        return frame
 
     def _plan(self) -> bool:
         block = next(self._blocks, None)
@@ -153,22 +186,22 @@ class _Slice:
         while self._wanted or self._plan():
             while self._wanted:
                 key, piece = self._wanted.popleft()
-                found = self._cache.get(piece.location)
+                found = self._cache.get(piece.location, unfiltered=self._chunks is not None)
                 if found is not None:
                     self._held[key] = found
                 else:
                     self._fetching.append((key, piece.location))
                     yield piece.location
 
-    def _original(self, key: int) -> memoryview:
+    def _frame(self, key: int) -> Held:
         while key not in self._held:
-            original = next(self._stream, None)
-            if original is None:
+            frame = next(self._stream, None)
+            if frame is None:
                 if key in self._held:  # found in the cache by the step that came to the end of the stream
                     break
                 raise Damaged(f"the frames of {self._what} end early: restore the file whole")
             arrived, location = self._fetching.popleft()
-            self._held[arrived] = memoryview(original).toreadonly()
+            self._held[arrived] = frame if isinstance(frame, Unfiltered) else memoryview(frame).toreadonly()
             self._cache.put(location, self._held[arrived])
         return self._held[key]
 

@@ -119,8 +119,11 @@ class Archive(Protocol):
         """Return one version; without a number the newest."""
         ...
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path.
+
+        Those up to the path `after` are left out.
+        """
         ...
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -207,6 +210,14 @@ class Archive(Protocol):
         """Yield what differs between two versions, or two artifacts or folders in them, by path.
 
         Across vaults nothing is shared.
+        """
+        ...
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path and with their metadata, each with its bytes.
+
+        For many small artifacts, which are fetched together. Bytes that cannot be read raise `Damaged` where they end, and
+        the next artifact follows; bytes that are not taken before the next artifact is asked for are skipped.
         """
         ...
 

@@ -18,8 +18,12 @@ from engram_client.local import check_destination, local_errors, written_whole
 from engram_format.address import Address, AnyAddress, check_note, check_path
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
 from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
+from engram_format.series import Description
+from engram_layout import HEAD_BYTES, Planned
+from engram_layout.sandbox import PlannerProcess
 
 _READ_BYTES = 1 << 20
+_PERMISSIONS = 0o777
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,16 @@ class Advance:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An artifact whose bytes have arrived, and what was found in it."""
+
+    artifact: Artifact
+    description: Description | None
+
+
 Progress = Callable[[Advance], None]
+Arrived = Callable[[Arrival], None]
 Warn = Callable[[str], None]
 
 
@@ -48,6 +61,8 @@ class Source:
     time_ns: int
     inode: tuple[int, int]
     """Device and inode, which change when another file takes the name."""
+    mode: int
+    """Permission bits."""
 
 
 def plan_sources(files: Sequence[Path], *, to: Address, warn: Warn) -> tuple[Source, ...]:
@@ -70,7 +85,8 @@ def plan_sources(files: Sequence[Path], *, to: Address, warn: Warn) -> tuple[Sou
             raise InvalidInput(f"{path} is neither a file nor a folder: only these can be deposited")
         for found, name, seen in below:
             artifact = _artifact_path(name, to=to, alone=len(files) == 1 and found == path)
-            sources.append(Source(found, artifact, seen.st_size, seen.st_mtime_ns, (seen.st_dev, seen.st_ino)))
+            inode, mode = (seen.st_dev, seen.st_ino), stat.S_IMODE(seen.st_mode)
+            sources.append(Source(found, artifact, seen.st_size, seen.st_mtime_ns, inode, mode))
     if not sources:
         raise InvalidInput(
             f"there is nothing to deposit: {', '.join(map(str, files)) or 'no name'} holds no regular file"
@@ -91,11 +107,14 @@ def deposit_files(
     made_from: Sequence[str] = (),
     progress: Progress | None = None,
     warn: Warn | None = None,
+    arrived: Arrived | None = None,
     journal: Journal | None = None,
 ) -> Version:
     """Deposit files and folders as one new version of the memory `to` and return it; `plan_sources` says what goes where.
 
-    `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. With a journal, a call that was cut is
+    Each file is planned first, in a child process with limits: where its arrays lie and what it says of itself; `metadata`
+    outweighs that. `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. `arrived` is told of each
+    artifact when it has. With a journal, a call that was cut is
     resumed by the same call, and one whose commit succeeded unnoticed returns that version. Raises `InvalidInput` if a file
     grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
     """
@@ -114,7 +133,16 @@ def deposit_files(
             version = deposit.committed_version
             if version is None:
                 template = ArtifactSpec(path="", size=0, kind=kind, metadata=given, made_from=tuple(made_from))
-                _send_all(deposit, sources, template, progress=progress or _say_nothing)
+                with PlannerProcess() as planner:
+                    sending = _Sending(
+                        deposit,
+                        template,
+                        planner,
+                        progress or _say_nothing,
+                        warn or _say_nothing,
+                        arrived or _say_nothing,
+                    )
+                    sending.send(sources)
                 version = deposit.commit(message=message, author=author)
     except (InvalidInput, Conflict, Damaged):
         # This session can never be committed; the next run of the command has to begin another.
@@ -138,9 +166,9 @@ def restore_file(
 ) -> Path:
     """Write the artifact's bytes from `start` up to `stop` to `dest`, a file's name or a folder, and return the file's path.
 
-    The file appears under its name when all bytes are there and checked, or not at all; it is readable by its owner only. A
-    whole restore has the original's time of change. Raises `AlreadyExists` if the name is taken, unless `force`, and
-    `Damaged` if what comes is not what was deposited.
+    The file appears under its name when all bytes are there and checked, or not at all. A whole restore has the original's
+    time of change and permissions; a part of an artifact is readable by its owner only. Raises
+    `AlreadyExists` if the name is taken, unless `force`, and `Damaged` if what comes is not what was deposited.
     """
     artifact = archive.artifact(address)
     path = destination_of(artifact, dest)
@@ -149,8 +177,8 @@ def restore_file(
         for piece in _checked(archive, artifact, start=start, stop=stop, progress=progress or _say_nothing):
             file.write(piece)
         file.flush()
-        if artifact.time_ns and start == 0 and stop is None:
-            os.utime(file.fileno(), ns=(artifact.time_ns, artifact.time_ns))
+        if start == 0 and stop is None:
+            restore_attributes(file.fileno(), artifact)
     return path
 
 
@@ -169,6 +197,17 @@ def restore_stream(
         out.write(piece)
     out.flush()
     return artifact
+
+
+def restore_attributes(file: int, artifact: Artifact) -> None:
+    """Give an open file the time of change and the permissions of the original, as far as they are known.
+
+    Only permissions: a file that would run as another user, or with another group, is none of ours to make.
+    """
+    if artifact.time_ns:
+        os.utime(file, ns=(artifact.time_ns, artifact.time_ns))
+    if artifact.mode:
+        os.fchmod(file, artifact.mode & _PERMISSIONS)
 
 
 def destination_of(artifact: Artifact, dest: Path) -> Path:
@@ -202,16 +241,26 @@ def _checked(
 
 
 def _walk(folder: Path, *, warn: Warn) -> Iterator[tuple[Path, os.stat_result]]:
-    with local_errors(folder, "read"):
-        entries = [(entry, entry.lstat()) for entry in sorted(folder.iterdir())]
-    for entry, status in entries:
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(entry, warn=warn)
+    """Yield the regular files below a folder, each folder's in order of name, however deep they lie."""
+    waiting = [(folder, _status_by_link(folder))]
+    while waiting:
+        entry, status = waiting.pop()
+        if entry == folder or stat.S_ISDIR(status.st_mode):
+            with local_errors(entry, "read"):
+                below = sorted(entry.iterdir(), reverse=True)
+            if not below:
+                warn(f"{entry} is left out: it is an empty folder")
+            waiting.extend((path, _status_by_link(path)) for path in below)
         elif stat.S_ISREG(status.st_mode):
             yield entry, status
         else:
             what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
             warn(f"{entry} is left out: it is {what}")
+
+
+def _status_by_link(path: Path) -> os.stat_result:
+    with local_errors(path, "read"):
+        return path.lstat()
 
 
 def _artifact_path(name: str, *, to: Address, alone: bool) -> str:
@@ -233,35 +282,63 @@ def _check_distinct(sources: Sequence[Source]) -> None:
             )
 
 
-def _send_all(deposit: Deposit, sources: Sequence[Source], template: ArtifactSpec, *, progress: Progress) -> None:
-    total, done = sum(source.size for source in sources), 0
-    for source in sources:
-        spec = replace(template, path=source.artifact, size=source.size, time_ns=source.time_ns)
-        for position in _send(deposit, source, spec):
-            progress(Advance(str(source.path), done + position, total))
-        done += source.size
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """Sends files into one deposit, each planned first."""
 
+    deposit: Deposit
+    template: ArtifactSpec
+    planner: PlannerProcess
+    progress: Progress
+    warn: Warn
+    arrived: Arrived
 
-def _send(deposit: Deposit, source: Source, spec: ArtifactSpec) -> Iterator[int]:
-    """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
-    with _opened(source) as file:
-        offset = deposit.begin(spec)
-        digest, position = hashlib.sha256(), 0
-        while position < source.size:
-            piece = _read(file, source, min(_READ_BYTES, source.size - position))
-            if not piece:
-                raise _changed(source, "shrank")
-            digest.update(piece)
-            if position + len(piece) > offset:
-                deposit.write(memoryview(piece)[max(offset - position, 0) :])
-            position += len(piece)
-            yield position
-        if _read(file, source, 1):
-            raise _changed(source, "grew")
+    def send(self, sources: Sequence[Source]) -> None:
+        total, done = sum(source.size for source in sources), 0
+        for source in sources:
+            for position in self._send_one(source):
+                self.progress(Advance(str(source.path), done + position, total))
+            done += source.size
+
+    def _send_one(self, source: Source) -> Iterator[int]:
+        """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
+        with _opened(source) as file:
+            planned = self._planned(file, source)
+            spec = replace(
+                self.template,
+                path=source.artifact,
+                size=source.size,
+                time_ns=source.time_ns,
+                mode=source.mode,
+                metadata={**planned.metadata, **self.template.metadata},
+            )
+            offset = self.deposit.begin(spec, planned.plan)
+            digest, position = hashlib.sha256(), 0
+            while position < source.size:
+                piece = _read(file, source, min(_READ_BYTES, source.size - position))
+                if not piece:
+                    raise _changed(source, "shrank")
+                digest.update(piece)
+                if position + len(piece) > offset:
+                    self.deposit.write(memoryview(piece)[max(offset - position, 0) :])
+                position += len(piece)
+                yield position
+            if _read(file, source, 1):
+                raise _changed(source, "grew")
+            with local_errors(source.path, "read"):
+                _check_unchanged(source, os.fstat(file.fileno()))
+            _check_unchanged(source, _status_by_name(source))
+            artifact = self.deposit.end(sha256=digest.hexdigest())
+        self.arrived(Arrival(artifact, planned.plan.description))
+
+    def _planned(self, file: BinaryIO, source: Source) -> Planned:
         with local_errors(source.path, "read"):
-            _check_unchanged(source, os.fstat(file.fileno()))
-        _check_unchanged(source, _status_by_name(source))
-        deposit.end(sha256=digest.hexdigest())
+            head = file.read(HEAD_BYTES)
+            file.seek(0)
+        planned = self.planner.plan(source.path, size=source.size, head=head)
+        for sentence in planned.warnings:
+            self.warn(f"{source.path}: {sentence}")
+        return planned
 
 
 @contextmanager

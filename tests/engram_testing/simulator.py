@@ -187,9 +187,9 @@ class SimulatedArchive(Views):
             raise NotFound(f"{address} does not exist: the newest version is @{len(versions)}")
         return versions[number - 1]
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
         for path, (artifact, _) in sorted(self._artifacts[self.version(address).address].items()):
-            if address.path is None or path == address.path or path.startswith(f"{address.path}/"):
+            if path > after and (address.path is None or path == address.path or path.startswith(f"{address.path}/")):
                 yield artifact
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -222,6 +222,10 @@ class SimulatedArchive(Views):
     def read_series(self, address: AnyAddress, series: str, **_: object) -> Iterator[AnyArray]:
         self.recording(address)
         return iter(())
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        for artifact in self.artifacts(address):
+            yield artifact, self.read(artifact.address)
 
     def _endless(self) -> Iterator[bytes]:
         try:
@@ -354,6 +358,7 @@ class SimulatedArchive(Views):
             stored_size=len(data) + 28,
             frames=1,
             time_ns=spec.time_ns,
+            mode=spec.mode,
             metadata=dict(spec.metadata),
             made_from=spec.made_from,
         )

@@ -27,6 +27,7 @@ from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.errors import translated
 from engram_client.remote.finding import RemoteFinding
 from engram_client.remote.recordings import RemoteRecordings
+from engram_client.remote.restore import artifacts_of
 from engram_client.views import Views
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import (
@@ -142,11 +143,16 @@ class RemoteArchive(Views):
         """Return one version; without a number the newest."""
         return version_of(self._ask(self._archive.GetVersion, pb.GetVersionRequest(name=name_of(address))).version)
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path.
+
+        Those up to the path `after` are left out.
+        """
         request = pb.ListArtifactsRequest(parent=name_of(address), page_size=_PAGE_ITEMS)
         for page in self._pages(self._archive.ListArtifacts, request):
-            yield from map(artifact_of, page.artifacts)
+            yield from (
+                artifact for artifact in map(artifact_of, page.artifacts) if (artifact.address.path or "") > after
+            )
 
     def artifact(self, address: AnyAddress) -> Artifact:
         """Return one artifact, by address or by content; raises `NotFound`."""
@@ -231,6 +237,24 @@ class RemoteArchive(Views):
         """Yield what differs between two versions, or two artifacts or folders in them, by path."""
         self._check_open()
         return self._finding.diff(first, second)
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path, each with its bytes, in one call.
+
+        Bytes that cannot be read raise `Damaged` where they end, and the next artifact follows.
+        """
+        self._check_open()
+        call = self._archive.RestoreAll(pb.RestoreAllRequest(parent=name_of(address)), metadata=self._credentials)
+
+        def parts() -> Iterator[pb.RestoreAllResponse.Part]:
+            with translated(self._url):
+                for response in call:
+                    yield from response.parts
+
+        try:
+            yield from artifacts_of(parts())
+        finally:
+            call.cancel()
 
     def replay(
         self,

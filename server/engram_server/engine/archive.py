@@ -31,6 +31,7 @@ from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
 from engram_store.annotation import Annotation
+from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
 from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
@@ -87,11 +88,14 @@ class Archive:
         reader, name = self._memory(address)
         return describe.version(address.vault, reader.commit(name, address.version))
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it; without their metadata."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it; without their metadata.
+
+        Those up to the path `after` are left out, and cost nothing.
+        """
         reader, name = self._memory(address)
         commit = reader.commit(name, address.version)
-        for found in reader.entries(commit, below=address.path):
+        for found in reader.entries(commit, below=address.path, after=after):
             yield describe.artifact(address.vault, found)
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -194,6 +198,17 @@ class Archive:
     def diff(self, first: Address, second: Address) -> Iterator[Change]:
         """Yield what differs between two versions, or two artifacts or folders in them, by path."""
         return comparing.diff(self._side(first), self._side(second))
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path, each with its bytes.
+
+        Bytes that cannot be read raise `Damaged` where they end, and the next artifact follows; bytes that are not taken
+        before the next artifact is asked for are skipped.
+        """
+        reader, name = self._memory(address)
+        commit = reader.history().at(name, address.version)
+        for found, manifest, pieces in read_many(reader, reader.entries(commit, below=address.path)):
+            yield describe.artifact(address.vault, found, manifest), pieces
 
     def replay(
         self,
