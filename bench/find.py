@@ -45,7 +45,9 @@ def fill(archive: Archive, count: int) -> None:
                 "electrode.depth_um": number % 1000 + 0.5,
                 "consent.model_training": number % 5 == 0,
             }
-            deposit.begin(ArtifactSpec(path=f"day-{number // 100:03}/session-{number:06}.dat", size=100, metadata=metadata))
+            deposit.begin(
+                ArtifactSpec(path=f"day-{number // 100:03}/session-{number:06}.dat", size=100, metadata=metadata)
+            )
             deposit.write(data)
             deposit.end(sha256=hashlib.sha256(data).hexdigest())
         deposit.commit(message="", author="bench")
