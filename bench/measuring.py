@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import os
 import shutil
 import statistics
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+_LAUNCH = Path(__file__).with_name("launch.py")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -22,23 +25,17 @@ class Measure:
     cpu_s: float
     """User and system time of the process and of what it waited for."""
     peak_mb: float
-    """The kernel's figure; never below what the measuring process held when it started the command, so keep that small."""
 
 
 def measured(command: list[str], *, environment: Mapping[str, str], folder: Path | None = None) -> Measure:
-    """Run a command to its end, in a folder; leave the benchmark with what it said if it fails."""
-    start = time.perf_counter()
-    with subprocess.Popen(
-        command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}: {said.decode(errors='replace')}")
-    return Measure(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    """Run a command, named by its path, to its end, in a folder; leave the benchmark with what it said if it fails."""
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", str(_LAUNCH), *command], env=environment, cwd=folder, capture_output=True, check=True
+    )
+    status, seconds, cpu_s, peak_kib = json.loads(ran.stdout)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with status {status}: {ran.stderr.decode(errors='replace')}")
+    return Measure(seconds, cpu_s, peak_kib / 1024)
 
 
 def program(name: str, *, remedy: str) -> str:

@@ -16,17 +16,17 @@ import argparse
 import contextlib
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import test_set
 from archivers import BORG_REMEDY, RESTIC_REMEDY, Archiver, Stored, archivers
 from measuring import Measure, find_program, machine, program, require_equal, size_of, verdict
 from object_store import S3Server, running_seaweedfs
+from test_set import CLASSES
 
 AT_MOST = {"int16": 0.72, "gzip-4": 0.75, "weights": None, "whole set": 0.80}
 """Bytes stored net of parity, of those of the better of the two others."""
@@ -46,16 +46,14 @@ class Round:
     """Bytes, net of parity, that the second version added."""
 
 
-def stored_by_kind(test_set: Path, work: Path) -> dict[str, dict[str, Stored]]:
+def stored_by_kind(files: Path, work: Path) -> dict[str, dict[str, Stored]]:
     """Return the bytes stored by tool, for each kind of file by itself."""
-    from test_set import CLASSES
-
     found: dict[str, dict[str, Stored]] = defaultdict(dict)
     for kind, names in CLASSES.items():
         source = work / "part" / kind
         source.mkdir(parents=True)
         for name in names:
-            shutil.copy2(test_set / "first" / name, source / name)
+            shutil.copy2(files / "first" / name, source / name)
         for tool in archivers(work / kind):
             tool.create()
             tool.deposit(source)
@@ -66,33 +64,33 @@ def stored_by_kind(test_set: Path, work: Path) -> dict[str, dict[str, Stored]]:
 
 
 @contextlib.contextmanager
-def second_version(test_set: Path, work: Path) -> Iterator[None]:
+def second_version(files: Path, work: Path) -> Iterator[None]:
     """Have the recordings of `second/` in the place of those of `first/`; the students stay as they are, untouched."""
-    first, aside = test_set / "first", work / "aside"
+    first, aside = files / "first", work / "aside"
     aside.mkdir()
-    changed = [path.name for path in (test_set / "second").iterdir()]
+    changed = [path.name for path in (files / "second").iterdir()]
     for name in changed:
         (first / name).rename(aside / name)
-        (test_set / "second" / name).rename(first / name)
+        (files / "second" / name).rename(first / name)
     try:
         yield
     finally:
         for name in changed:
-            (first / name).rename(test_set / "second" / name)
+            (first / name).rename(files / "second" / name)
             (aside / name).rename(first / name)
         aside.rmdir()
 
 
-def whole_set(tool: Archiver, test_set: Path, work: Path) -> Round:
+def whole_set(tool: Archiver, files: Path, work: Path) -> Round:
     """Deposit and restore both versions with one tool, and compare."""
-    source = test_set / "first"
+    source = files / "first"
     tool.create()
     deposit = tool.deposit(source)
     stored = tool.stored()
     restore, restored = tool.restore(source, work / "restored")
     require_equal(source, restored)
     shutil.rmtree(work / "restored")
-    with second_version(test_set, work):
+    with second_version(files, work):
         again = tool.deposit(source)
         added = tool.stored().net - stored.net
         _, restored = tool.restore(source, work / "restored")
@@ -101,13 +99,13 @@ def whole_set(tool: Archiver, test_set: Path, work: Path) -> Round:
     return Round(deposit, restore, again, stored, added)
 
 
-def rounds(test_set: Path, work: Path, *, count: int, server: S3Server | None) -> dict[str, list[Round]]:
+def rounds(files: Path, work: Path, *, count: int, server: S3Server | None) -> dict[str, list[Round]]:
     """Run the rounds in one place; the tools take turns."""
     results: dict[str, list[Round]] = defaultdict(list)
     for number in range(count):
         here = work / f"round-{number}"
         for tool in archivers(here, server):
-            results[tool.name].append(whole_set(tool, test_set, here))
+            results[tool.name].append(whole_set(tool, files, here))
         shutil.rmtree(here)
     return results
 
@@ -153,20 +151,15 @@ def print_speeds(results: dict[str, list[Round]], *, place: str, size_mb: float,
 
 def run(options: argparse.Namespace, work: Path) -> None:
     """Make the set where none is given, run everything, print."""
-    test_set = options.set
-    if test_set is None:
-        test_set = work / "set"
-        # In a process of its own, for a large parent would show in the peak memory of the commands.
-        maker = [sys.executable, str(Path(__file__).with_name("test_set.py")), str(test_set)]
-        subprocess.run([*maker, "--seconds", str(options.seconds)], check=True)
-    from test_set import CLASSES
-
-    first = test_set.resolve() / "first"
+    chosen: Path | None = options.set
+    folder = (chosen or work / "set").resolve()
+    if chosen is None:
+        test_set.write(folder, seconds=options.seconds)
+    first = folder / "first"
     sizes = {kind: sum((first / name).stat().st_size for name in names) / 1e6 for kind, names in CLASSES.items()}
     sizes[WHOLE] = size_of(first) / 1e6
-    test_set = first.parent
-    stored = stored_by_kind(test_set, work)
-    directory = rounds(test_set, work, count=options.rounds, server=None)
+    stored = stored_by_kind(folder, work)
+    directory = rounds(folder, work, count=options.rounds, server=None)
     stored[WHOLE] = {name: found[0].stored for name, found in directory.items()}
     print_stored(sizes, stored)
     print_speeds(directory, place="directory", size_mb=sizes[WHOLE], deposit_at_least=2)
@@ -174,7 +167,7 @@ def run(options: argparse.Namespace, work: Path) -> None:
         weed = work / "seaweedfs"
         weed.mkdir()
         with running_seaweedfs(weed) as server:
-            remote = rounds(test_set, work, count=options.rounds, server=server)
+            remote = rounds(folder, work, count=options.rounds, server=server)
         print_speeds(remote, place="SeaweedFS", size_mb=sizes[WHOLE], deposit_at_least=1.5)
 
 
