@@ -167,6 +167,11 @@ class Description:
     series: tuple[Series, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether the format is one of recordings, and not one of arrays or networks."""
+        return self.family not in ("npy", "npz", "onnx")
+
     def to_bytes(self) -> bytes:
         """Encode."""
         series: list[Encodable] = [_series_value(item) for item in self.series]

@@ -74,7 +74,7 @@ Segment = OpaqueSegment | ArraySegment
 """What a plan is made of."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Segments that cover a file of `size` bytes: each begins where the one before ends, the last ends at `size`.
 

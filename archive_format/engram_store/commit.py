@@ -17,6 +17,7 @@ from engram_format.index import IndexRun
 from engram_format.location import Location, LocationPage
 from engram_format.manifest import Manifest, Segment, TreeEntry, TreePage, page_entries
 from engram_format.record import Record, RecordKind
+from engram_format.series import Description
 from engram_format.session import SessionKey
 from engram_store.backend import exists
 from engram_store.dedup import KnownContent, mergeable, read_runs
@@ -27,6 +28,7 @@ from engram_store.vault import VaultStore
 
 _META_ROLE: Final = "meta"
 _SALT_BYTES: Final = 16
+_DESCRIPTION_FRAME_BYTES: Final = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Ended:
     sha256: Digest
     rows: Rows
     segments: tuple[Segment, ...]
+    description: Description | None = None
 
     @property
     def entry(self) -> TreeEntry:
@@ -203,6 +206,16 @@ def _manifest(item: Ended, writer: MetaWriter) -> Manifest:
         inline=inline,
         pages=None if inline is not None else LocationPage.of([writer.add(page.to_bytes()) for page in pages]),
         page_starts=() if inline is not None else item.rows.page_starts(),
+        description=None if item.description is None else _write_description(writer, item.description),
+        mode=item.spec.mode,
+    )
+
+
+def _write_description(writer: MetaWriter, description: Description) -> LocationPage:
+    data = description.to_bytes()
+    return LocationPage.of(
+        writer.add(data[start : start + _DESCRIPTION_FRAME_BYTES])
+        for start in range(0, len(data), _DESCRIPTION_FRAME_BYTES)
     )
 
 

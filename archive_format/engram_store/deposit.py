@@ -1,13 +1,12 @@
 """The deposit pipeline: bytes in, frames in packs, one commit (SPEC.md section 11).
 
-    begin, write -> cut -> [content id, find, compress]* -> pack -> [seal, verify, put] -> end -> commit
+    begin, write -> cut -> [content id, find, encode, decode]* -> pack -> [seal, verify, put] -> end -> commit
 
 The parts in brackets run in other threads; queues are bounded, so memory does not grow with the artifact.
 """
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import hashlib
 import os
@@ -20,27 +19,29 @@ from types import TracebackType
 from typing import Final, Self
 
 from engram_format.address import check_name, check_note, check_path, check_sha256
-from engram_format.catalog import ArtifactSpec
+from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
+from engram_format.codecs.choice import ArrayEncoder
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
 from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
-from engram_format.manifest import OPAQUE, Segment, check_metadata
+from engram_format.manifest import MAX_MODE, OPAQUE, Segment, check_metadata
 from engram_layout import HEAD_BYTES, Plan, detect_kind, plan_opaque
 from engram_store.commit import Ended, commit_session
+from engram_store.cutting import Cutter, Piece
 from engram_store.dedup import KnownContent
 from engram_store.frames import FrameReader
-from engram_store.packing import EncodedFrame, PackWriter, encode_verified
+from engram_store.packing import EncodedFrame, PackWriter, encode_verified, verified
 from engram_store.rows import Rows
 from engram_store.trail import Found, Resumed, Trail, find_session
 from engram_store.vault import VaultStore
 
-_FRAMES_IN_FLIGHT: Final = 12
-"""Frames being encoded at once, of up to 4 MiB each; with two workers more would only wait."""
-
-
+_FRAMES_IN_FLIGHT: Final = 16
+_BYTES_IN_FLIGHT: Final = 24 * 2**20
+"""Originals being encoded at once, in frames and in bytes; with two workers more would only wait."""
+_OPAQUE_LEVEL: Final = 1
 _ROOM: Final = 8192
 """More than one row and one path add to a trail."""
 _MAX_ORIGINS: Final = 1024
@@ -62,26 +63,23 @@ class _Current:
     plan: Plan
     rows: Rows
     digest: hashlib._Hash
+    encoders: tuple[ArrayEncoder, ...]
+    """One for each array of the plan."""
     head: bytearray = field(default_factory=bytearray)
     received: int = 0
 
-    def until_cut(self) -> int:
-        """Return how many bytes there are up to the end of the segment that comes next."""
-        stops = [segment.stop for segment in self.plan.segments]
-        return stops[bisect.bisect_right(stops, self.received)] - self.received
+    @property
+    def segment(self) -> Segment:
+        """The recipe's one segment."""
+        family = OPAQUE if self.plan.description is None else self.plan.description.family
+        return Segment(family, self.plan.size, self.rows.count)
 
-    def segments(self) -> tuple[Segment, ...]:
-        """Return the plan's segments with the frames of each; no frame lies in two."""
-        if len(self.plan.segments) == 1:
-            return (Segment(OPAQUE, self.plan.size, self.rows.count),)
-        stops = [segment.stop for segment in self.plan.segments]
-        frames, at = [0] * len(stops), 0
-        for location in self.rows:
-            frames[bisect.bisect_right(stops, at)] += 1
-            at += location.place.raw_size
-        return tuple(
-            Segment(OPAQUE, segment.length, count) for segment, count in zip(self.plan.segments, frames, strict=True)
-        )
+    @property
+    def kind(self) -> Kind:
+        """What the artifact is, if its depositor does not say otherwise."""
+        kind = detect_kind(bytes(self.head), size=self.received)
+        known = self.plan.description
+        return Kind.RECORDING if kind is Kind.FILE and known is not None and known.is_recording else kind
 
     def take(self, data: bytes | memoryview) -> None:
         self.digest.update(data)
@@ -114,6 +112,7 @@ class DepositSession:
         self._session, self._parity, self._clock, self._entropy = session, parity, clock, entropy
         self._trail = Trail()
         self._in_flight: deque[Future[_Encoded]] = deque()
+        self._in_flight_bytes = 0
         self._sending: dict[str, int] = {}
         self._durable: dict[str, int] = {}
         self._current: _Current | None = None
@@ -145,8 +144,11 @@ class DepositSession:
         """Return how many bytes of the artifact at `path` would survive a crash now."""
         return self._durable.get(path, 0)
 
-    def begin(self, spec: ArtifactSpec) -> int:
-        """Start or continue an artifact; return the offset, in bytes, from which data is needed."""
+    def begin(self, spec: ArtifactSpec, plan: Plan | None = None) -> int:
+        """Start or continue an artifact; return the offset, in bytes, from which data is needed.
+
+        A `plan` says where its arrays lie; without one its bytes are taken as they are.
+        """
         self._writer()
         if self._current is not None:
             raise Precondition(f"artifact {self._current.spec.path!r} is not ended: end it before another begins")
@@ -159,11 +161,16 @@ class DepositSession:
                 f"{spec.path!r} had {resumed.rows.size} bytes when this session was cut and has {spec.size} now: "
                 "deposit it in a new session"
             )
-        current = _Current(spec, plan_opaque(spec.size), resumed.rows, hashlib.sha256())
+        plan = plan_opaque(spec.size) if plan is None else plan
+        if plan.size != spec.size:
+            raise InvalidInput(f"the plan of {spec.path!r} is one of {plan.size} bytes, and {spec.size} were announced")
+        encoders = tuple(map(ArrayEncoder, plan.arrays))
+        current = _Current(spec, plan, resumed.rows, hashlib.sha256(), encoders)
         for original in self._frames.stream(resumed.rows):  # SHA-256 goes on from where it was, over what is stored
             current.take(original)
         self._resumed.pop(spec.path, None)
         self._current = current
+        self._cutter = Cutter(plan, self._chunker, start=current.received)
         return current.received
 
     def write(self, data: bytes | memoryview) -> None:
@@ -173,15 +180,10 @@ class DepositSession:
             raise InvalidInput(
                 f"{current.spec.path!r} was announced with {current.spec.size} bytes and has more: it grew during the deposit"
             )
-        rest = memoryview(data)
-        while rest:
-            until_cut = current.until_cut()
-            piece, rest = rest[:until_cut], rest[until_cut:]
-            with self._unbroken():
-                current.take(piece)
-                self._encode(self._chunker.feed(piece))
-                if len(piece) == until_cut:
-                    self._encode(self._chunker.finish())
+        with self._unbroken():
+            current.take(data)
+            for piece in self._cutter.feed(data):
+                self._encode(current, piece)
 
     def end(self, *, sha256: str) -> Ended:
         """Close the artifact.
@@ -191,8 +193,7 @@ class DepositSession:
         current = self._require_current()
         check_sha256(sha256)
         with self._unbroken():
-            self._encode(self._chunker.finish())
-            self._drain(0)
+            self._drain()
             digest = Digest(current.digest.digest())
             if current.received != current.spec.size or str(digest) != sha256:
                 raise InvalidInput(
@@ -203,8 +204,8 @@ class DepositSession:
                 raise Damaged(f"the recipe of {current.spec.path!r} has a hole: deposit it in a new session")
             self._trail.end(current.spec.path, digest)
             self._make_room_for_trail()
-        kind = current.spec.kind or detect_kind(bytes(current.head), size=current.received)
-        ended = Ended(current.spec, kind, digest, current.rows, current.segments())
+        kind = current.spec.kind or current.kind
+        ended = Ended(current.spec, kind, digest, current.rows, (current.segment,), current.plan.description)
         self._ended[current.spec.path] = ended
         self._current = None
         return ended
@@ -316,20 +317,27 @@ class DepositSession:
             self._broken = error
             raise
 
-    def _encode(self, chunks: Iterator[bytes]) -> None:
-        for chunk in chunks:
-            self._in_flight.append(self._workers.submit(self._encode_one, chunk))
-            self._drain(_FRAMES_IN_FLIGHT)
+    def _encode(self, current: _Current, piece: Piece) -> None:
+        encoder = None if piece.array is None else current.encoders[piece.array]
+        self._in_flight.append(self._workers.submit(self._encode_one, piece, encoder))
+        self._in_flight_bytes += len(piece.data)
+        self._drain(frames=_FRAMES_IN_FLIGHT, originals=_BYTES_IN_FLIGHT)
 
-    def _encode_one(self, chunk: bytes) -> _Encoded:
-        content = ContentId.of(chunk, id_key=self._store.id_key)
-        if self._known.find(content, raw_size=len(chunk)) is not None:
-            return _Encoded(content, len(chunk), None)
-        return _Encoded(content, len(chunk), encode_verified(chunk, (Zstd(level=1),)))
+    def _encode_one(self, piece: Piece, encoder: ArrayEncoder | None) -> _Encoded:
+        original = piece.data
+        content = ContentId.of(original, id_key=self._store.id_key)
+        if self._known.find(content, raw_size=len(original)) is not None:
+            return _Encoded(content, len(original), None)
+        if encoder is None:
+            return _Encoded(content, len(original), encode_verified(original, (Zstd(level=_OPAQUE_LEVEL),)))
+        return _Encoded(content, len(original), verified(original, encoder.encode(original, pieces=piece.chunks)))
 
-    def _drain(self, left: int) -> None:
-        while len(self._in_flight) > left:
-            self._place(self._in_flight.popleft().result())
+    def _drain(self, *, frames: int = 0, originals: int = 0) -> None:
+        """Wait until no more than so many frames, and bytes of originals, are under way."""
+        while self._in_flight and (len(self._in_flight) > frames or self._in_flight_bytes > originals):
+            encoded = self._in_flight.popleft().result()
+            self._in_flight_bytes -= encoded.raw_size
+            self._place(encoded)
 
     def _place(self, encoded: _Encoded) -> None:
         """Give the frame its place, in order: where its content lies already, or in the current pack."""
@@ -368,6 +376,8 @@ def _check_spec(spec: ArtifactSpec) -> None:
     check_metadata(spec.metadata)
     for digest in spec.made_from:
         check_sha256(digest)
+    if not 0 <= spec.mode <= MAX_MODE:
+        raise InvalidInput(f"artifact {spec.path!r} has permission bits that do not exist: {spec.mode:o}")
     if spec.size < 0 or not -(2**63) <= spec.time_ns < 2**63 or len(spec.made_from) > _MAX_ORIGINS:
         raise InvalidInput(
             f"artifact {spec.path!r} has a size below 0, a time beyond 64 bits, or more than {_MAX_ORIGINS} origins"

@@ -159,7 +159,11 @@ class PackWriter:
 
 def encode_verified(original: bytes, steps: Sequence[Codec]) -> EncodedFrame:
     """Encode a frame, decode what came out, and compare: nothing is stored that does not give back what was deposited."""
-    plaintext = encode_frame(original, steps)
+    return verified(original, encode_frame(original, steps))
+
+
+def verified(original: bytes, plaintext: bytes) -> EncodedFrame:
+    """Decode a frame's plaintext and compare; raises `FormatError` if it is not the original's."""
     check = zlib.crc32(plaintext)
     if decode_frame(plaintext) != original:
         raise FormatError(f"a frame of {len(original)} bytes does not decode to what was encoded: {_FAULTY}")

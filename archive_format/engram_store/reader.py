@@ -18,6 +18,7 @@ from engram_format.history import Commit, History
 from engram_format.ids import Digest
 from engram_format.location import Location, LocationPage
 from engram_format.manifest import Manifest, TreeEntry
+from engram_format.series import MAX_DESCRIPTION_BYTES, Description
 from engram_store.commit import read_tree
 from engram_store.frames import FrameReader
 from engram_store.vault import VaultStore
@@ -75,6 +76,14 @@ class VaultReader:
         if manifest.sha256 != found.entry.sha256 or manifest.size != found.entry.size:
             raise Damaged(f"the manifest of {found.entry.path!r} describes another artifact than the version's tree")
         return manifest
+
+    def description(self, manifest: Manifest) -> Description | None:
+        """Return what was found in an artifact when it was deposited; `None` where nothing was."""
+        if manifest.description is None:
+            return None
+        if int(manifest.description.raw_size.sum(dtype=np.uint64)) > MAX_DESCRIPTION_BYTES:
+            raise Damaged(f"the description of an artifact has more than {MAX_DESCRIPTION_BYTES} bytes")
+        return Description.from_bytes(b"".join(self.frames.stream(manifest.description)))
 
     def read(self, manifest: Manifest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `start` up to `stop`; a whole read ends with an error if the SHA-256 is not the artifact's.

@@ -119,7 +119,26 @@ def _unknown() -> list[Vector]:
         _refused(
             "unknown/artifact-kind.cbor", "manifest", "the kind 'dream'", _with(manifest().to_bytes(), {1: "dream"})
         ),
+        _refused(
+            "unknown/element-type.cbor",
+            "description",
+            "a series of objects",
+            encode({1: "nwb", 2: [_series({2: "|O"})], 3: {}}),
+        ),
+        _refused(
+            "unknown/storage.cbor",
+            "description",
+            "a series that lies in another file",
+            encode({1: "nwb", 2: [_series({4: ["external", 0]})], 3: {}}),
+        ),
     ]
+
+
+def _series(changes: dict[int, Encodable]) -> dict[int, Encodable]:
+    """Return a series of two channels side by side, changed."""
+    texts: dict[int, Encodable] = dict.fromkeys((8, 9, 15, 16, 17, 18), "")
+    numbers: dict[int, Encodable] = {6: 0.0, 7: 0.0, 10: 1.0, 11: 0.0, 12: b"", 13: b"", 14: []}
+    return {1: "/a", 2: "<i2", 3: [10, 2], 4: ["contiguous", 0], 5: 0} | texts | numbers | changes
 
 
 def _cut() -> list[Vector]:
@@ -339,6 +358,24 @@ def _contradictions() -> list[Vector]:
             "manifest",
             "segments that do not add up to the size",
             _with(manifest().to_bytes(), {2: 1}),
+        ),
+        _refused(
+            "contradiction/series-shape.cbor",
+            "description",
+            "blocks of one channel for a series of two",
+            encode({1: "edf", 2: [_series({4: ["blocks", 0, 4, 1, 4, [0]]})], 3: {}}),
+        ),
+        _refused(
+            "contradiction/series-twice.cbor",
+            "description",
+            "two series of one name",
+            encode({1: "edf", 2: [_series({}), _series({})], 3: {}}),
+        ),
+        _refused(
+            "contradiction/mode.cbor",
+            "manifest",
+            "permission bits beyond those of POSIX",
+            _with(manifest().to_bytes(), {12: 0o10000}),
         ),
         _refused(
             "contradiction/frame-size.bin",

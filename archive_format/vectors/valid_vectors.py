@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 from vector import (
     ARCHIVE_KEYS,
     IDENTITY,
@@ -25,6 +26,7 @@ from vector import (
     page,
 )
 
+from engram_format.array_type import Filter
 from engram_format.codecs import Zstd
 from engram_format.descriptor import ArchiveId, Descriptor
 from engram_format.encoding import Encodable, encode
@@ -36,6 +38,7 @@ from engram_format.index import IndexRun
 from engram_format.location import LocationPage
 from engram_format.manifest import Segment, TreeEntry, TreePage
 from engram_format.record import RecordKind
+from engram_format.series import Blocks, Chunked, Contiguous, Description, Series, SeriesInfo, Table
 from engram_format.session import SessionHeader
 from engram_format.shards import Footer
 
@@ -54,6 +57,42 @@ def zstd_run(byte: bytes, length: int) -> bytes:
 def frame(count: int, size: int, coded: bytes) -> bytes:
     """Return a frame's plaintext whose steps are all Zstandard."""
     return bytes([count]) + count * ZSTD_STEP + size.to_bytes(4, "little") + coded
+
+
+def described() -> Description:
+    """Return a description with a series of each storage, and a table."""
+    filters = (Filter("shuffle", (2,)), Filter("deflate", (4,)), Filter("fletcher32"))
+    chunked = Chunked(
+        (100, 2),
+        np.array([4096, 2**64 - 1, 9000, 12_000], np.uint64),
+        np.array([333, 0, 200, 400], np.uint32),
+        filters,
+        np.array([0, 0, 0, 3], np.uint32),
+        b"\xff\x7f",
+    )
+    trace = SeriesInfo(
+        "/acquisition/ElectricalSeries",
+        "<i2",
+        (350, 2),
+        sampling_rate=30_000.0,
+        starting_time=0.5,
+        unit="volts",
+        conversion=1.95e-7,
+        channel_conversion=(1.0, 0.5),
+        channels=("tip", "base"),
+        role="acquisition",
+        description="raw",
+        pairs_with="/stimulus/bars",
+    )
+    bars = SeriesInfo("/stimulus/bars", ">f8", (3, 2, 2), time_axis=1, timestamps="/stimulus/bars/timestamps")
+    eeg = SeriesInfo("/signals@256Hz", "<i3", (512, 2), channel_offset=(0.0, -1.5), offset=2.0)
+    series = (
+        Series(trace, chunked),
+        Series(bars, Contiguous(20_000)),
+        Series(eeg, Blocks(512, 1536, 256, 3, (0, 768))),
+    )
+    trials = Table({"start_time": np.array([0.0, 2.5]), "stimulus_id": ("bars", "dots")})
+    return Description("nwb", series, {"trials": trials})
 
 
 def _itself(file: str, kind: str, what: str, data: bytes, **needs: object) -> Vector:
@@ -271,6 +310,13 @@ def _descriptions() -> list[Vector]:
         ),
         _itself("location-page-empty.cbor", "location page", "a page of no frames", page().to_bytes()),
         _itself("manifest.cbor", "manifest", "a recording of three frames", manifest().to_bytes()),
+        _itself(
+            "manifest-described.cbor",
+            "manifest",
+            "a recording with a description and permission bits",
+            replace(manifest(), description=page(500), mode=0o640).to_bytes(),
+        ),
+        _itself("description.cbor", "description", "a series of each storage, and a table", described().to_bytes()),
         _itself("manifest-pages.cbor", "manifest", "an artifact of 5,000 frames in two pages", pages.to_bytes()),
         _itself(
             "tree-page.cbor",

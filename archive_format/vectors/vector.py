@@ -31,6 +31,7 @@ KINDS = {
     "damaged pack": "the pack as it was written, repaired without a key",
     "location page": "the page, encoded again: the file itself",
     "manifest": "the manifest, encoded again: the file itself",
+    "description": "the description, encoded again: the file itself",
     "tree page": "the tree page, encoded again: the file itself",
     "index run": "the run, encoded again: the file itself",
     "record": "the record, encoded again: the file itself",

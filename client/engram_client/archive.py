@@ -21,6 +21,7 @@ from engram_format.catalog import (
     Vault,
     Version,
 )
+from engram_layout import Plan
 
 
 class Deposit(Protocol):
@@ -40,8 +41,11 @@ class Deposit(Protocol):
         """The version that this session has committed, if its `commit` succeeded earlier."""
         ...
 
-    def begin(self, spec: ArtifactSpec) -> int:
-        """Start or continue the artifact; return the offset from which bytes are still needed."""
+    def begin(self, spec: ArtifactSpec, plan: Plan | None = None) -> int:
+        """Start or continue the artifact; return the offset from which bytes are still needed.
+
+        A `plan` says where its arrays lie, which makes it smaller and lets it be sliced; without one its bytes are kept.
+        """
         ...
 
     def write(self, data: bytes | memoryview) -> None:

@@ -22,6 +22,7 @@ from engram_format.location import LocationPage
 from engram_format.manifest import Manifest, TreePage
 from engram_format.pack import read_frames
 from engram_format.record import Record, RecordKind
+from engram_format.series import Description
 from engram_format.session import SessionHeader, SessionKey
 
 VECTORS = Path(__file__).parents[2] / "archive_format" / "vectors"
@@ -86,6 +87,7 @@ READERS = {
     "damaged pack": lambda data, _: shards.repair(memoryview(data)),
     "location page": lambda data, _: LocationPage.from_bytes(data).to_bytes(),
     "manifest": lambda data, _: Manifest.from_bytes(data).to_bytes(),
+    "description": lambda data, _: Description.from_bytes(data).to_bytes(),
     "tree page": lambda data, _: TreePage.from_bytes(data).to_bytes(),
     "index run": lambda data, _: IndexRun.from_bytes(data).to_bytes(),
     "record": lambda data, needs: Record.from_bytes(data, seq=needs["seq"]).to_bytes(),

@@ -61,7 +61,7 @@ class SimulatedDeposit:
     def committed_version(self) -> Version | None:
         return self._session.version
 
-    def begin(self, spec: ArtifactSpec) -> int:
+    def begin(self, spec: ArtifactSpec, plan: object = None) -> int:
         self._archive.called()
         if self._spec is not None:
             raise Precondition(f"artifact {self._spec.path!r} is not ended: end it before another begins")

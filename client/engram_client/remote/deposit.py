@@ -16,6 +16,7 @@ from engram.v1.values import artifact_of, fitting, message_of_spec, version_of
 from engram_client.remote.errors import error_of, error_of_kind
 from engram_format.catalog import Artifact, ArtifactSpec, Version
 from engram_format.errors import EngramError, Precondition, Unavailable
+from engram_layout import Plan
 
 _DATA_BYTES: Final = 512 << 10
 _QUEUED_STEPS: Final = 4
@@ -80,8 +81,11 @@ class RemoteDeposit:
         """How many bytes of the artifact are durable, as the service last said: what a cut would not cost."""
         return self._committed
 
-    def begin(self, spec: ArtifactSpec) -> int:
+    def begin(self, spec: ArtifactSpec, plan: Plan | None = None) -> int:
         """Start or continue the artifact; return the offset from which bytes are still needed."""
+        told = b"" if plan is None else plan.to_bytes()
+        for first in range(0, len(told), _DATA_BYTES):
+            self._send(pb.DepositRequest(plan=told[first : first + _DATA_BYTES]))
         step = pb.DepositRequest(begin=pb.DepositRequest.Begin(spec=message_of_spec(spec)))
         self._committed = self._ask(step, "begun").begun.committed_offset
         self._begun = True

@@ -8,6 +8,7 @@ from typing import Self
 
 from engram_format.address import Address
 from engram_format.catalog import Artifact, ArtifactSpec, Version
+from engram_layout import Plan
 from engram_server.engine import describe
 from engram_store.deposit import DepositSession
 
@@ -31,9 +32,12 @@ class Deposit:
         commit = self._session.committed
         return describe.version(self._memory.vault, commit) if commit else None
 
-    def begin(self, spec: ArtifactSpec) -> int:
-        """Start or continue an artifact; return the offset, in bytes, from which data is needed."""
-        return self._session.begin(spec)
+    def begin(self, spec: ArtifactSpec, plan: Plan | None = None) -> int:
+        """Start or continue an artifact; return the offset, in bytes, from which data is needed.
+
+        A `plan` says where its arrays lie; without one its bytes are taken as they are.
+        """
+        return self._session.begin(spec, plan)
 
     def durable(self, path: str) -> int:
         """Return how many bytes of an artifact would survive a crash now."""

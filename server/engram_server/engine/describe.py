@@ -52,6 +52,7 @@ def artifact(vault_name: str, found: Found, manifest: Manifest | None = None) ->
         time_ns=entry.time_ns,
         metadata=dict(manifest.metadata) if manifest else {},
         made_from=tuple(str(digest) for digest in manifest.made_from) if manifest else (),
+        mode=manifest.mode if manifest else 0,
     )
 
 
@@ -68,4 +69,5 @@ def ended(memory_address: Address, item: Ended, *, number: int) -> Artifact:
         time_ns=entry.time_ns,
         metadata=dict(item.spec.metadata),
         made_from=item.spec.made_from,
+        mode=item.spec.mode,
     )

@@ -11,7 +11,8 @@ from typing import Final
 from engram.v1 import archive_pb2 as pb
 from engram.v1.names import parse_name
 from engram.v1.values import message_of_artifact, message_of_version, spec_of
-from engram_format.errors import EngramError, InvalidInput, Unavailable
+from engram_format.errors import EngramError, FormatError, InvalidInput, Unavailable
+from engram_layout.plan import MAX_PLAN_BYTES, Plan
 from engram_server.engine import Archive, Deposit
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.status import sentence
@@ -66,6 +67,7 @@ class _Stream:
         self._deposit = deposit
         self._path = ""
         self._unreported = 0
+        self._plan = bytearray()
 
     def opened(self) -> pb.DepositResponse:
         """Say what the session has committed."""
@@ -82,6 +84,9 @@ class _Stream:
         match step.WhichOneof("step"):
             case "data":
                 return self._write(step.data)
+            case "plan":
+                self._take_plan(step.plan)
+                return None
             case "begin" | "end" | "commit":
                 try:
                     return self._answer(step)
@@ -97,7 +102,8 @@ class _Stream:
     def _answer(self, step: pb.DepositRequest) -> pb.DepositResponse:
         if step.HasField("begin"):
             spec = spec_of(step.begin.spec)
-            offset = self._deposit.begin(spec)
+            told, self._plan = bytes(self._plan), bytearray()
+            offset = self._deposit.begin(spec, _plan(told) if told else None)
             self._path, self._unreported = spec.path, 0
             return pb.DepositResponse(begun=pb.DepositResponse.Begun(committed_offset=offset))
         if step.HasField("end"):
@@ -105,6 +111,11 @@ class _Stream:
             return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
         version = self._deposit.commit(message=step.commit.message, author=step.commit.author)
         return pb.DepositResponse(committed=pb.DepositResponse.Committed(version=message_of_version(version)))
+
+    def _take_plan(self, data: bytes) -> None:
+        if len(data) > MAX_DATA or len(self._plan) + len(data) > MAX_PLAN_BYTES:
+            raise InvalidInput(f"a plan has at most {MAX_PLAN_BYTES} bytes, sent in steps of at most {MAX_DATA}")
+        self._plan += data
 
     def _write(self, data: bytes) -> pb.DepositResponse | None:
         if len(data) > MAX_DATA:
@@ -116,3 +127,10 @@ class _Stream:
         self._unreported = 0
         durable = self._deposit.durable(self._path)
         return pb.DepositResponse(progress=pb.DepositResponse.Progress(committed_offset=durable))
+
+
+def _plan(data: bytes) -> Plan:
+    try:
+        return Plan.from_bytes(data)
+    except FormatError as error:
+        raise InvalidInput(f"what was sent is no plan of a file ({error}): use one version of both") from error
