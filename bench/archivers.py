@@ -18,7 +18,7 @@ BORG_REMEDY = (
     "'pip install borgbackup' (it is compiled: 'apt-get install gcc pkg-config python3-dev libssl-dev libacl1-dev "
     "liblz4-dev libzstd-dev libxxhash-dev' first), or 'apt-get install borgbackup'"
 )
-_PASSWORD = "a test"  # noqa: S105 - it protects generated data
+_PASSWORD = "a test"
 _TAIL_BYTES = 32 * 1024
 
 

@@ -1,4 +1,4 @@
-"""Recordings of int16 samples: as the planners find them in files, and as arrays (time, channel)."""
+"""Recordings of int16 samples: as a deposit cuts them out of their files, and as arrays (time, channel)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from real_files import files_in
 
 from engram_format import slicing
 from engram_format.array_type import ArrayType
-from engram_layout.plan import ArraySegment, Plan
+from engram_format.chunking import Chunker
+from engram_format.series import Description
+from engram_layout import HEAD_BYTES
+from engram_layout.sandbox import PlannerProcess
+from engram_store.cutting import Cutter
 
 Samples = NDArray[np.int16]
 
@@ -26,38 +29,36 @@ class Recording:
     """The int16 samples of one file."""
 
     name: str
-    array: ArrayType
-    raw: bytes
-    """The samples as they lie in the file, of all its series."""
+    frames: tuple[tuple[ArrayType, bytes], ...]
+    """The samples as they lie in the file: the original of each frame of a deposit."""
     parts: tuple[Samples, ...]
     """The same samples: each (time, channel), series of as many channels one behind the other."""
 
-
-def recordings(files: list[Path], folders: list[Path]) -> Iterator[Recording]:
-    """Yield the recordings of the files and of those below the folders that have any."""
-    for path in [*files, *files_in(folders)]:
-        found = _recording(path)
-        if found is not None:
-            yield found
+    @property
+    def bytes_in_file(self) -> int:
+        """Bytes of all frames."""
+        return sum(len(frame) for _, frame in self.frames)
 
 
-def _recording(path: Path) -> Recording | None:
-    plan = plan_of(path)
-    data = path.read_bytes()
-    held: dict[int, list[bytes]] = defaultdict(list)
-    for segment in plan.segments:
-        if isinstance(segment, ArraySegment) and plan.arrays[segment.array].dtype == _INT16 and not len(segment.pieces):
-            held[segment.array].append(data[segment.offset : segment.stop])
-    if plan.description is None or not held:
-        return None
-    array = max(held, key=lambda number: sum(map(len, held[number])))
+def recordings(files: list[Path]) -> Iterator[Recording]:
+    """Yield the recordings of those files that have any which the file does not compress itself."""
+    with PlannerProcess() as planner:
+        for path in files:
+            data = path.read_bytes()
+            plan = planner.plan(path, size=len(data), head=data[:HEAD_BYTES]).plan
+            pieces = Cutter(plan, Chunker(seed=0)).feed(data)
+            typed = [(plan.arrays[piece.array], piece.data) for piece in pieces if piece.array is not None]
+            frames = tuple(frame for frame in typed if frame[0].dtype == _INT16 and not frame[0].filters)
+            parts = () if plan.description is None else _parts(plan.description, data)
+            if frames and sum(part.size for part in parts) >= _LEAST_SAMPLES:
+                yield Recording(path.name, frames, parts)
+
+
+def _parts(description: Description, data: bytes) -> tuple[Samples, ...]:
     by_channels: dict[int, list[Samples]] = defaultdict(list)
-    for series in plan.description.series:
+    for series in description.series:
         if series.info.dtype == _INT16:
             for block in slicing.blocks(series, slicing.select(series.info)):
                 numbers = block.numbers([data[extent.start : extent.stop] for extent in block.extents])
                 by_channels[numbers.shape[1] if numbers.ndim > 1 else 1].append(numbers.reshape(len(numbers), -1))
-    parts = tuple(np.ascontiguousarray(np.concatenate(found)) for found in by_channels.values())
-    if sum(part.size for part in parts) < _LEAST_SAMPLES:
-        return None
-    return Recording(path.name, plan.arrays[array], b"".join(held[array]), parts)
+    return tuple(np.ascontiguousarray(np.concatenate(found)) for found in by_channels.values())

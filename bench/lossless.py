@@ -5,8 +5,8 @@
 Takes the generated recording of the test set, and every file in `tests/data` and in each folder given in which our planner finds
 int16 samples (ABF, EDF, BrainVision). FLAC works at level 5 on groups of 8 channels, its limit, through libsndfile in this
 process; WavPack is the command of Debian in its default mode, on all channels at once, and once more on groups of 8 (its
-processor time is that of the child, less what it takes for a single sample). Engram codes what a deposit codes, in the frames of a
-deposit, from the bytes as they lie in the file, choice of the codecs included. All three are decoded and compared.
+processor time is that of the child, less what it takes for a single sample). Engram codes the
+frames of a deposit, from the bytes as they lie in the file, the choice of the codecs included. All are decoded and compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ import test_set
 from int16_files import Recording, recordings
 from measuring import machine, program, verdict
 from numpy.typing import NDArray
-from typed_frames import code_frames, original
+from real_files import files_in
+
+from engram_format.codecs.choice import ArrayEncoder
+from engram_format.frame import decode_frame
 
 _GROUP = 8
 _RATE_HZ = 30_000
@@ -82,12 +85,13 @@ def total(parts: Iterable[Coded]) -> Coded:
 
 
 def engram(recording: Recording) -> Coded:
-    """Code the array's segments with the codecs that a deposit would choose."""
+    """Code the frames with the codecs that a deposit would choose."""
     start = time.process_time()
-    frames = code_frames(recording.raw, recording.array)
+    encoders = {array.name: ArrayEncoder(array) for array, _ in recording.frames}
+    coded = [encoders[array.name].encode(frame) for array, frame in recording.frames]
     cpu_s = time.process_time() - start
-    require(original(frames) == recording.raw, "Engram")
-    return Coded(sum(len(frame) for frame in frames), cpu_s)
+    require(all(decode_frame(one) == frame for one, (_, frame) in zip(coded, recording.frames, strict=True)), "Engram")
+    return Coded(sum(map(len, coded)), cpu_s)
 
 
 def groups(samples: Samples) -> Iterator[Samples]:
@@ -96,9 +100,9 @@ def groups(samples: Samples) -> Iterator[Samples]:
         yield np.ascontiguousarray(samples[:, first : first + _GROUP])
 
 
-def require(same: bool, codec: str) -> None:  # noqa: FBT001 - it reads as what it says
+def require(is_same: bool, codec: str) -> None:  # noqa: FBT001 - it reads as what it says
     """Leave the benchmark if a codec did not return what it was given."""
-    if not same:
+    if not is_same:
         raise SystemExit(f"{codec} did not return the samples that it was given")
 
 
@@ -120,7 +124,9 @@ def compare(recording: Recording, work: Path, *, rounds: int) -> None:
         for name, code in tools.items():
             results[name].append(code())
     size = sum(part.nbytes for part in recording.parts)
-    ratio = {name: (len(recording.raw) if name == "Engram" else size) / found[0].size for name, found in results.items()}
+    ratio = {
+        name: (recording.bytes_in_file if name == "Engram" else size) / found[0].size for name, found in results.items()
+    }
     speed = {name: size / 1e6 / statistics.median(one.cpu_s for one in found) for name, found in results.items()}
     cells = "".join(f"{ratio[name]:8.3f}{speed[name]:7.0f}" for name in tools)
     better, faster = (max(values["FLAC"], values["WavPack"]) for values in (ratio, speed))
@@ -150,7 +156,7 @@ def main() -> None:
         files = options.set or work / "set"
         if options.set is None:
             test_set.write(files, seconds=options.seconds)
-        for recording in recordings([files / "first" / test_set.CONTIGUOUS], options.folder):
+        for recording in recordings([files / "first" / test_set.CONTIGUOUS, *files_in(options.folder)]):
             compare(recording, work, rounds=options.rounds)
     print(machine())
 

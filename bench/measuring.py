@@ -30,7 +30,11 @@ class Measure:
 def measured(command: list[str], *, environment: Mapping[str, str], folder: Path | None = None) -> Measure:
     """Run a command, named by its path, to its end, in a folder; leave the benchmark with what it said if it fails."""
     ran = subprocess.run(
-        [sys.executable, "-I", "-S", str(_LAUNCH), *command], env=environment, cwd=folder, capture_output=True, check=True
+        [sys.executable, "-I", "-S", str(_LAUNCH), *command],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        check=True,
     )
     status, seconds, cpu_s, peak_kib = json.loads(ran.stdout)
     if status:

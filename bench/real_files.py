@@ -28,7 +28,11 @@ from engram_store.repository import Repository
 _PROJECT = Path(__file__).resolve().parent.parent
 _FOLDERS = (_PROJECT / "tests" / "data", _PROJECT / "client" / "engram_client" / "demo" / "data")
 _LEAST_BYTES = 4096
-_AT_MOST = {"basic_A2929-200711.nwb": 0.54, "suite2p_2022_08_08.nwb": 0.85, "2014-07-09T10-17-35W8_Standard_all_500Hz.h5": 0.57}
+_AT_MOST = {
+    "basic_A2929-200711.nwb": 0.54,
+    "suite2p_2022_08_08.nwb": 0.85,
+    "2014-07-09T10-17-35W8_Standard_all_500Hz.h5": 0.57,
+}
 _STUDY = _AT_MOST | {
     "14o16001_vc_pair_step.abf": "0.51-0.69",
     "17o05026_vc_stim.abf": "0.51-0.69",

@@ -129,7 +129,9 @@ def print_speeds(results: dict[str, list[Round]], *, place: str, size_mb: float,
         return size_mb / statistics.median(getattr(one, job).seconds for one in results[name])
 
     print(f"\nwhole set, {size_mb:.0f} MB, {place}: medians of {len(results['engram'])}")
-    print(f"{'':12}{'deposit MB/s':>14}{'CPU s':>7}{'peak MB':>9}{'restore MB/s':>14}{'CPU s':>7}{'peak MB':>9}", end="")
+    print(
+        f"{'':12}{'deposit MB/s':>14}{'CPU s':>7}{'peak MB':>9}{'restore MB/s':>14}{'CPU s':>7}{'peak MB':>9}", end=""
+    )
     print(f"{'2nd s':>7}{'stored MB':>11}{'2nd adds MB':>13}")
     for name, all_rounds in results.items():
         print(f"{name:12}", end="")

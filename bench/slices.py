@@ -169,7 +169,10 @@ def local(source: Path, work: Path, samples: Samples, *, count: int) -> None:
         theirs, ours = statistics.median(found["h5py"]), statistics.median(found["engram"])
         told = verdict(ours / theirs, at_most=3 if found is again else None)
         print(f"{name:26}{theirs:10.2f}{ours:10.2f}   {told}")
-    print(f"MB of objects read the first time, opening included: {verdict(max(read_bytes), at_most=4)}, at the most", end="")
+    print(
+        f"MB of objects read the first time, opening included: {verdict(max(read_bytes), at_most=4)}, at the most",
+        end="",
+    )
     print(f"; {max(warm_bytes):.2f} for the slice alone")
 
 
@@ -177,7 +180,9 @@ def main() -> None:
     """Run the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=54.0, help="length of the recording")
-    parser.add_argument("--slices", type=int, default=20, help="of each kind; a slice needs two seconds of the recording")
+    parser.add_argument(
+        "--slices", type=int, default=20, help="of each kind; a slice needs two seconds of the recording"
+    )
     parser.add_argument("--set", type=Path, help="what bench/test_set.py has written; made anew by default")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     options = parser.parse_args()
