@@ -12,7 +12,7 @@ import time
 if __name__ == "__main__":
     start = time.perf_counter()
     silence = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silence)
+    child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=silence)
     _, status, usage = os.wait4(child, 0)
     seconds = time.perf_counter() - start
     cpu_s = usage.ru_utime + usage.ru_stime
