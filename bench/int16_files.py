@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engram_format import slicing
 from engram_format.array_type import ArrayType
 from engram_format.chunking import Chunker
-from engram_format.series import Description
+from engram_format.series import Blocks, Description, Series
 from engram_layout import HEAD_BYTES
 from engram_layout.sandbox import PlannerProcess
 from engram_store.cutting import Cutter
@@ -32,7 +32,7 @@ class Recording:
     frames: tuple[tuple[ArrayType, bytes], ...]
     """The samples as they lie in the file: the original of each frame of a deposit."""
     parts: tuple[Samples, ...]
-    """The same samples: each (time, channel), series of as many channels one behind the other."""
+    """The same samples: each (time, channel)."""
 
     @property
     def bytes_in_file(self) -> int:
@@ -55,10 +55,23 @@ def recordings(files: list[Path]) -> Iterator[Recording]:
 
 
 def _parts(description: Description, data: bytes) -> tuple[Samples, ...]:
-    by_channels: dict[int, list[Samples]] = defaultdict(list)
-    for series in description.series:
+    """Join series that lie interleaved, such as those of two units, by their channels, and others of as many channels in time."""
+    interleaved: dict[object, list[Samples]] = defaultdict(list)
+    for number, series in enumerate(description.series):
         if series.info.dtype == _INT16:
-            for block in slicing.blocks(series, slicing.select(series.info)):
-                numbers = block.numbers([data[extent.start : extent.stop] for extent in block.extents])
-                by_channels[numbers.shape[1] if numbers.ndim > 1 else 1].append(numbers.reshape(len(numbers), -1))
+            match series.storage:
+                case Blocks(offset, block_bytes, block_samples, stride, _):
+                    interleaved[offset, block_bytes, block_samples, stride].append(_samples(series, data))
+                case _:
+                    interleaved[number].append(_samples(series, data))
+    by_channels: dict[int, list[Samples]] = defaultdict(list)
+    for found in interleaved.values():
+        whole = np.concatenate(found, axis=1)
+        by_channels[whole.shape[1]].append(whole)
     return tuple(np.ascontiguousarray(np.concatenate(found)) for found in by_channels.values())
+
+
+def _samples(series: Series, data: bytes) -> Samples:
+    blocks = slicing.blocks(series, slicing.select(series.info))
+    numbers = [block.numbers([data[extent.start : extent.stop] for extent in block.extents]) for block in blocks]
+    return np.concatenate(numbers).reshape(series.info.samples, -1)

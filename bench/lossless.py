@@ -58,7 +58,7 @@ def flac(samples: Samples) -> Coded:
         start = time.process_time()
         soundfile.write(out, part, _RATE_HZ, format="FLAC", subtype="PCM_16", compression_level=_FLAC_LEVEL)
         cpu_s += time.process_time() - start
-        size += out.tell()
+        size += len(out.getvalue())
         out.seek(0)
         require(np.array_equal(soundfile.read(out, dtype="int16", always_2d=True)[0], part), "FLAC")
     return Coded(size, cpu_s)
