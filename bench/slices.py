@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from object_store import S3Server, running_seaweedfs
 
 import engram_client
-from engram_server.engine import Archive
+from engram_client.embedded import EmbeddedArchive
 from engram_store.identity import load_identity
 from engram_store.location import keystore_location, open_location
 from engram_store.repository import Repository
@@ -150,7 +150,7 @@ def local(source: Path, work: Path, samples: Samples, *, count: int) -> None:
     read_bytes, warm_bytes = [], []
     for start in places:
         meter.reset()
-        with h5py.File(source) as file, Archive(Repository.open(meter, keystore, identity)) as archive:
+        with h5py.File(source) as file, EmbeddedArchive(Repository.open(meter, keystore, identity)) as archive:
             series = archive[ADDRESS].series[test_set.SERIES]
             opened = meter.usage("get").bytes_out
             data = file[f"{test_set.SERIES}/data"]
