@@ -12,12 +12,11 @@ from typing import Final
 
 from pyfastcdc import FastCDC
 
-from engram_format.frame import MAX_FRAME_BYTES
-
 MIN_CHUNK_BYTES: Final = 512 * 1024
 MEAN_ABOVE_MIN_BYTES: Final = 512 * 1024
 """The mean chunk is this much longer than the shortest: 1 MiB."""
-_WINDOW_BYTES: Final = 2 * MAX_FRAME_BYTES
+MAX_CHUNK_BYTES: Final = 4 * 2**20
+_WINDOW_BYTES: Final = 2 * MAX_CHUNK_BYTES
 
 
 class Chunker:
@@ -25,7 +24,7 @@ class Chunker:
 
     def __init__(self, *, seed: int) -> None:
         self._cutter = FastCDC(
-            MEAN_ABOVE_MIN_BYTES, min_size=MIN_CHUNK_BYTES, max_size=MAX_FRAME_BYTES, normalized_chunking=1, seed=seed
+            MEAN_ABOVE_MIN_BYTES, min_size=MIN_CHUNK_BYTES, max_size=MAX_CHUNK_BYTES, normalized_chunking=1, seed=seed
         )
         self._window = bytearray(_WINDOW_BYTES)
         self._filled = 0
@@ -50,7 +49,7 @@ class Chunker:
         with memoryview(self._window)[: self._filled] as window:
             for chunk in self._cutter.cut_buf(window):
                 # A cut is certain only if the longest chunk would have fitted: more bytes could move it.
-                if not last and chunk.offset + MAX_FRAME_BYTES > self._filled:
+                if not last and chunk.offset + MAX_CHUNK_BYTES > self._filled:
                     break
                 done = chunk.offset + chunk.length
                 yield bytes(window[chunk.offset : done])

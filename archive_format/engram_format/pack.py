@@ -21,7 +21,6 @@ from cryptography.exceptions import InvalidTag
 from engram_format import shards
 from engram_format.encoding import Fields, encode
 from engram_format.errors import FormatError
-from engram_format.frame import MAX_FRAME_BYTES
 from engram_format.ids import ContentId, PackId, SessionId, VaultId
 from engram_format.session import SessionKey
 from engram_format.suite import FORMAT, SUITE, TAG_BYTES, check_suite, cipher, derive, nonce
@@ -34,6 +33,7 @@ _FRAME_NONCES, _TABLE_NONCES, _LOCATOR_NONCES, _PADDING_NONCES = range(4)
 _MAX_HEADER_BYTES: Final = 1024
 _TABLE_BYTES_PER_FRAME: Final = 4 + 4 + ContentId.LENGTH
 _TABLE_FIXED_BYTES: Final = 64
+_PADDING_PIECE_BYTES: Final = 4 * 2**20
 _MAX_OVERHEAD: Final = 64
 """What a frame's head and tag may add to its original."""
 
@@ -120,7 +120,7 @@ class PackCipher:
 
     def pad(self, area: memoryview) -> None:
         """Fill `area` with bytes that no one without the key can tell from frames."""
-        piece = MAX_FRAME_BYTES
+        piece = _PADDING_PIECE_BYTES
         for number, start in enumerate(range(0, len(area), piece)):
             part = area[start : start + piece]
             stream = self._aead.encrypt(nonce(_PADDING_NONCES, number), bytes(len(part)), None)

@@ -3,7 +3,8 @@
 A gap-free recording is the series `/acquisition/adc`, and each sweep of an episodic one a series of its own with its own
 starting time, `/acquisition/adc/sweep_<number>`, counted from 1 with leading zeros; a recording of one sweep is
 `/acquisition/adc`. Where the channels have several units, ` (<unit>)` follows. What the amplifier was told to do is metadata
-(`abf.protocol`, `abf.operation_mode`, `abf.dac.<n>.holding`), and comments given during the recording are the table `tags`.
+(`abf.protocol`, `abf.operation_mode`, `abf.dac.<n>.holding`) and the table `epochs`; comments given during the recording are
+the table `tags`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _Sweep:
 
 
 @opaque_if_refused("ABF")
-def plan_abf(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_abf(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan an ABF file of `size` bytes; a header that lies makes it opaque, with the reason."""
     header = read_abf_header(file)
     frame = _item(header) * len(header.adcs)
@@ -185,10 +186,28 @@ def _channels(header: AbfHeader) -> list[Channel]:
 
 
 def _tables(header: AbfHeader) -> Mapping[str, Table]:
-    if not header.tags:
-        return {}
-    times = np.array([_seconds(header, moment) for moment, _ in header.tags], np.float64)
-    return {"tags": Table({"time": times, "comment": [comment for _, comment in header.tags]})}
+    tables = {}
+    if header.tags:
+        times = np.array([_seconds(header, moment) for moment, _ in header.tags], np.float64)
+        tables["tags"] = Table({"time": times, "comment": [comment for _, comment in header.tags]})
+    if header.epochs:
+        tables["epochs"] = _epoch_table(header)
+    return tables
+
+
+def _epoch_table(header: AbfHeader) -> Table:
+    """Return the steps of the commands, durations in seconds: what was done to the cell in sweep n is level + n * increment."""
+    epochs, second = header.epochs, 1e6 / header.interval_us
+    return Table(
+        {
+            "output": [f"abf.dac.{epoch.dac}" for epoch in epochs],
+            "kind": [epoch.kind for epoch in epochs],
+            "level": np.array([epoch.level for epoch in epochs], np.float64),
+            "level_increment": np.array([epoch.level_increment for epoch in epochs], np.float64),
+            "duration": np.array([epoch.samples for epoch in epochs], np.float64) / second,
+            "duration_increment": np.array([epoch.samples_increment for epoch in epochs], np.float64) / second,
+        }
+    )
 
 
 def _metadata(header: AbfHeader, sweeps: list[_Sweep]) -> dict[str, Scalar]:

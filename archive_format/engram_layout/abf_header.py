@@ -6,7 +6,7 @@ ABF1 has one flat header of fixed offsets; ABF2 a short one with a table of sect
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import BinaryIO, Final
 
@@ -17,12 +17,15 @@ _BLOCK: Final = 512
 _MAX_ADC: Final = 64
 _MAX_SYNCH: Final = 1_000_000
 _MAX_TAGS: Final = 10_000
+_MAX_EPOCHS: Final = 10_000
+_EPOCHS: Final = {1: "step", 2: "ramp", 3: "pulse train", 4: "triangle train", 5: "cosine train", 7: "biphasic train"}
 _MAX_STRINGS: Final = 2**20
 _TAG_BYTES: Final = 64
 _SECTIONS: Final = {
     "protocol": 76,
     "adc": 92,
     "dac": 108,
+    "epoch": 156,
     "strings": 220,
     "data": 236,
     "tag": 252,
@@ -54,6 +57,21 @@ class Dac:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """One step of the command that an output gave in each sweep."""
+
+    dac: int
+    kind: str
+    level: float
+    """In the first sweep, in the output's unit."""
+    level_increment: float
+    """From sweep to sweep."""
+    samples: int
+    """Of each channel, in the first sweep."""
+    samples_increment: int
+
+
+@dataclass(frozen=True, slots=True)
 class AbfHeader:
     """What the planner needs of an ABF file; nothing is checked yet against the file's size."""
 
@@ -81,7 +99,8 @@ class AbfHeader:
     comment: str = ""
     creator: str = ""
     dacs: tuple[Dac, ...] = ()
-    tags: tuple[tuple[int, str], ...] = field(default=())
+    epochs: tuple[Epoch, ...] = ()
+    tags: tuple[tuple[int, str], ...] = ()
     """Moment in units of the synch time, and comment."""
 
 
@@ -104,6 +123,7 @@ def _read_abf2(file: BinaryIO, head: bytes) -> AbfHeader:
     settings = protocol[0]
     adcs = _entries(file, sections["adc"], least=82, most=_MAX_ADC, what="the channels")
     dacs = _entries(file, sections["dac"], least=40, most=_MAX_ADC, what="the outputs")
+    epochs = _entries(file, sections["epoch"], least=22, most=_MAX_EPOCHS, what="the epochs")
     synch = _entries(file, sections["synch"], least=8, most=_MAX_SYNCH, what="the sweeps' starts")
     tags = _entries(file, sections["tag"], least=_TAG_BYTES, most=_MAX_TAGS, what="the tags")
     data_block, item, samples = sections["data"]
@@ -131,6 +151,7 @@ def _read_abf2(file: BinaryIO, head: bytes) -> AbfHeader:
         comment=_named(strings, _i32(settings, 132)),
         creator=_named(strings, _u32(head, 60)),
         dacs=tuple(_abf2_dac(entry, strings) for entry in dacs),
+        epochs=tuple(_abf2_epoch(entry) for entry in epochs),
         tags=tuple((_i32(entry, 0), plain_text(entry[4:60])) for entry in tags),
     )
 
@@ -145,6 +166,17 @@ def _abf2_adc(entry: bytes, strings: list[str]) -> Adc:
 
 def _abf2_dac(entry: bytes, strings: list[str]) -> Dac:
     return Dac(_named(strings, _i32(entry, 24)), unit_text(_named(strings, _i32(entry, 28))), _f32(entry, 12))
+
+
+def _abf2_epoch(entry: bytes) -> Epoch:
+    return Epoch(
+        dac=_i16(entry, 2),
+        kind=_EPOCHS.get(_i16(entry, 4), "unknown"),
+        level=_f32(entry, 6),
+        level_increment=_f32(entry, 10),
+        samples=_i32(entry, 14),
+        samples_increment=_i32(entry, 18),
+    )
 
 
 def _section(head: bytes, at: int, *, name: str) -> tuple[int, int, int]:

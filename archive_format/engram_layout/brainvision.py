@@ -1,8 +1,9 @@
 """BrainVision: samples in one file, and the header that describes them beside it.
 
 The samples' file has no signature: a header file of the same folder whose `DataFile` names it says what it is. Its series is
-`/signals`, and `/signals (<unit>)` for each unit where the channels have several. The header file itself has no series; what
-it says is its metadata. A channel without a unit is in microvolts, as the format says.
+`/signals`, and `/signals (<unit>)` for each unit where the channels have several; the markers beside it are the table
+`markers`. The header file itself has no series; what it says is its metadata. A channel without a unit is in microvolts, as
+the format says.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import numpy as np
+
 from engram_format.array_type import ArrayType
 from engram_format.catalog import Scalar
 from engram_format.errors import FormatError
-from engram_format.series import Description
+from engram_format.series import MAX_TABLE_ROWS, Description, Table
 from engram_layout.channels import MAX_CHANNELS, Channel, Sampling, distinct, interleaved, series_by_unit
 from engram_layout.header import (
     MAX_SIDECAR_BYTES,
     MIN_ARRAY_BYTES,
+    iso_moment,
     number,
     opaque_if_refused,
     plain_text,
@@ -39,9 +43,10 @@ from engram_layout.plan import ArraySegment, Planned, covering
 _FIRST_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?Brain ?Vision Data Exchange Header File", re.IGNORECASE)
 _DTYPES: Final = {"INT_16": "i2", "INT_32": "i4", "UINT_16": "u2", "IEEE_FLOAT_32": "f4"}
 _HEADER_NAMES: Final = (".vhdr", ".ahdr")
-_MAX_FOLDER: Final = 10_000
+_MAX_FOLDER: Final = 1000
 _MAX_HEADERS: Final = 64
 _NEW_SEGMENT: Final = re.compile(rb"^Mk\d+=New Segment,[^,\r\n]*,\d*,\d*,\d*,(\d{20})", re.MULTILINE)
+_MARKER: Final = re.compile(rb"^Mk\d+=([^,\r\n]*),([^,\r\n]*),(\d{1,15}),(\d{1,15}),", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class _Header:
 
 
 @opaque_if_refused("BrainVision")
-def plan_brainvision(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_brainvision(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a BrainVision header or samples file of `size` bytes at `path`; a header that lies makes it opaque.
 
     A file that is no header and that no header beside it names is opaque without a warning.
@@ -79,7 +84,7 @@ def plan_brainvision(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
         return Planned(plan_opaque(size))
     header = _parse(text)
     samples, warnings = _samples(header, size=size)
-    description, segments, arrays = _described(header, samples=samples)
+    description, segments, arrays = _described(header, path, samples=samples)
     metadata = _metadata(header, path) | {"duration": samples / header.rate}
     return Planned(covering(size, segments, arrays, description=description), metadata, tuple(warnings))
 
@@ -199,7 +204,9 @@ def _samples(header: _Header, *, size: int) -> tuple[int, list[str]]:
     return held, [f"the file is cut off within a sample: {left} bytes at its end are no samples"] if left else []
 
 
-def _described(header: _Header, *, samples: int) -> tuple[Description, tuple[ArraySegment, ...], tuple[ArrayType, ...]]:
+def _described(
+    header: _Header, path: Path, *, samples: int
+) -> tuple[Description, tuple[ArraySegment, ...], tuple[ArrayType, ...]]:
     step = header.item * samples if header.is_vectorized else header.item
     names = distinct(name or f"Ch{index}" for index, (name, _, _) in enumerate(header.channels, 1))
     channels = [
@@ -216,7 +223,11 @@ def _described(header: _Header, *, samples: int) -> tuple[Description, tuple[Arr
     else:
         sampling = interleaved(header.dtype, offset=0, frame=header.frame, samples=samples, rate=rate, description=told)
         lag, row = row_of(len(header.channels), header.item)
-    description = Description("brainvision", series_by_unit("/signals", channels, sampling))
+    description = Description(
+        "brainvision",
+        series_by_unit("/signals", channels, sampling),
+        {} if header.is_segmented else _marker_table(_markers(header, path), header),
+    )
     length = samples * header.frame
     if length < MIN_ARRAY_BYTES:
         return description, (), ()
@@ -229,24 +240,42 @@ def _metadata(header: _Header, path: Path) -> dict[str, Scalar]:
         "brainvision.sampling_rate": header.rate,
         "brainvision.orientation": "vectorized" if header.is_vectorized else "multiplexed",
     }
-    start = _start_time(header, path)
+    start = _start_time(_markers(header, path))
     return found | ({"session.start_time": start} if start else {})
 
 
-def _start_time(header: _Header, path: Path) -> str | None:
-    """Return when the first segment began, which the marker file says; it lies beside the header or there is no answer."""
+def _markers(header: _Header, path: Path) -> bytes:
+    """Return the marker file that the header names, which lies beside it, or nothing."""
     name = header.marker_file.replace("$b", path.stem)
     if not name or Path(name).name != name:
-        return None
-    found = _NEW_SEGMENT.search(read_sidecar(path.parent / name) or b"")
+        return b""
+    return read_sidecar(path.parent / name) or b""
+
+
+def _marker_table(data: bytes, header: _Header) -> dict[str, Table]:
+    """Return the markers, in seconds from the first sample; a damaged line is left out."""
+    rows = [found.groups() for found in islice(_MARKER.finditer(data), MAX_TABLE_ROWS)]
+    if not rows:
+        return {}
+    # Positions count from 1.
+    positions = np.array([max(int(position) - 1, 0) for _, _, position, _ in rows], np.float64)
+    sizes = np.array([int(size) for _, _, _, size in rows], np.float64)
+    table = Table(
+        {
+            "time": positions / header.rate,
+            "duration": sizes / header.rate,
+            "type": [plain_text(kind.replace(b"\\1", b",")) for kind, _, _, _ in rows],
+            "text": [plain_text(text.replace(b"\\1", b",")) for _, text, _, _ in rows],
+        }
+    )
+    return {"markers": table}
+
+
+def _start_time(markers: bytes) -> str | None:
+    """Return when the first segment began."""
+    found = _NEW_SEGMENT.search(markers)
     if not found:
         return None
     digits = found[1].decode("ascii")
     date, clock = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}", f"{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
-    text = f"{date}T{clock}.{digits[14:]}"
-    return text if _IS_MOMENT.fullmatch(text) else None
-
-
-_IS_MOMENT: Final = re.compile(
-    r"(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}", re.ASCII
-)
+    return iso_moment(f"{date}T{clock}.{digits[14:]}")

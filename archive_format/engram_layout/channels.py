@@ -65,8 +65,11 @@ def series_by_unit(prefix: str, channels: Sequence[Channel], sampling: Sampling)
     groups: dict[str, list[Channel]] = {}
     for channel in channels:
         groups.setdefault(channel.unit, []).append(_checked(channel))
-    names = {unit: prefix if len(groups) == 1 else f"{prefix} ({unit or 'no unit'})" for unit in groups}
-    return tuple(_series(names[unit], unit, group, sampling) for unit, group in groups.items())
+    labels = [prefix] if len(groups) == 1 else [f"{prefix} ({unit or 'no unit'})" for unit in groups]
+    return tuple(
+        _series(name, unit, group, sampling)
+        for name, (unit, group) in zip(distinct(labels), groups.items(), strict=True)
+    )
 
 
 def distinct(names: Iterable[str]) -> list[str]:

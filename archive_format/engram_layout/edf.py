@@ -2,13 +2,14 @@
 
 Kemp et al. 1992 and Kemp & Olivan 2003; BDF is the same with 24-bit samples. All records are one array segment. Signals that
 have the same rate and unit are one series, called `/signals@<rate>Hz` (`/signals@256Hz`), and `/signals@<rate>Hz (<unit>)`
-where signals of one rate have several units. The annotation signals of EDF+ are no series. A patient's name is not read.
+where signals of one rate have several units. The annotation signals of EDF+ are no series but the table `annotations`; where
+records have gaps between them, the table `records` says when each began. A patient's name is not read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -19,8 +20,9 @@ import numpy as np
 from engram_format.array_type import ArrayType
 from engram_format.catalog import Scalar
 from engram_format.errors import FormatError
-from engram_format.series import Description, Series, Table
+from engram_format.series import MAX_TABLE_ROWS, Description, Series, Table
 from engram_layout.channels import Channel, Sampling, series_by_unit
+from engram_layout.edf_annotations import Annotations, read_annotations
 from engram_layout.header import (
     MIN_ARRAY_BYTES,
     finite,
@@ -44,7 +46,6 @@ _ANNOTATIONS: Final = frozenset({"EDF Annotations", "BDF Annotations"})
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _LONG_DATE: Final = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4})", re.ASCII)
 _SHORT_DATE: Final = re.compile(rb"(\d\d)\.(\d\d)\.(\d\d)")
-_ONSET: Final = re.compile(rb"([+-]\d{1,9}(?:\.\d{1,9})?)\x14")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +104,27 @@ class _Header:
         """Byte of each signal within a record, and the bytes of a record as the last."""
         return tuple(accumulate((signal.samples * self.item for signal in self.signals), initial=0))
 
+    @property
+    def annotation_spans(self) -> list[tuple[int, int]]:
+        """First byte and bytes, within a record, of each annotation signal; none in files that are not of the `+` kind."""
+        return [
+            (start, signal.samples * self.item)
+            for signal, start in zip(self.signals, self.starts, strict=False)
+            if self.is_plus and signal.is_annotation
+        ]
+
 
 @opaque_if_refused("EDF")
-def plan_edf(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_edf(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan an EDF, EDF+, BDF or BDF+ file of `size` bytes; a header that lies makes it opaque, with the reason."""
     header = _read_header(file)
     record_bytes = header.starts[-1]
     held, left = divmod(size - header.header_bytes, record_bytes)
     records, warnings = _records(header.records, held=held, left=left)
-    series, tables, more = _series(file, header, records=records)
+    said = _annotations(file, header, records=records)
+    if records < header.records and said.is_complete and len(said.starts) < records and header.annotation_spans:
+        raise FormatError("it is cut off, and its records do not begin where its header says")
+    series, tables, more = _series(header, said, records=records)
     arrays: tuple[ArrayType, ...] = ()
     found: tuple[ArraySegment, ...] = ()
     if records * record_bytes >= MIN_ARRAY_BYTES:
@@ -193,9 +206,14 @@ def _records(said: int, *, held: int, left: int) -> tuple[int, list[str]]:
 
 
 def _series(
-    file: BinaryIO, header: _Header, *, records: int
-) -> tuple[tuple[Series, ...], Mapping[str, Table], list[str]]:
+    header: _Header, said: Annotations, *, records: int
+) -> tuple[tuple[Series, ...], dict[str, Table], list[str]]:
+    tables = {"channels": _channel_table(header)}
     warnings = []
+    if said.rows:
+        tables["annotations"] = said.table()
+    if not said.is_complete:
+        warnings.append("the table of annotations holds only the first of them: there are too many")
     groups: dict[int, list[Channel]] = {}
     for signal, start in zip(header.signals, header.starts, strict=False):
         if signal.is_annotation:
@@ -206,10 +224,13 @@ def _series(
             warnings.append(
                 f"signal {signal.label!r} is in no series: its physical minimum and maximum are the same number"
             )
-    if header.is_discontinuous and records > 1:
+    is_gapless = not header.is_discontinuous or said.is_gapless(record_s=header.record_s, records=records)
+    if not is_gapless:
         warnings.append(
             "the records of this file do not follow one another without gaps: its series have no sampling rate"
         )
+        if len(said.starts) == records <= MAX_TABLE_ROWS:
+            tables["records"] = Table({"onset": np.asarray(said.starts, np.float64)})
     series: list[Series] = []
     for samples, channels in groups.items():
         rate = finite(samples / header.record_s, what="a sampling rate")
@@ -220,21 +241,19 @@ def _series(
             samples,
             header.item,
             records * samples,
-            0.0 if header.is_discontinuous and records > 1 else rate,
-            _first_onset(file, header) if records else 0.0,
+            rate if is_gapless else 0.0,
+            said.starts[0] if said.starts else 0.0,
         )
         series.extend(series_by_unit(f"/signals@{rate:.10g}Hz", channels, sampling))
-    return tuple(series), {"channels": _channel_table(header)}, warnings
+    return tuple(series), tables, warnings
 
 
-def _first_onset(file: BinaryIO, header: _Header) -> float:
-    """Return the seconds from the header's start time to the first sample, which EDF+ says in its first annotation."""
-    for signal, start in zip(header.signals, header.starts, strict=False):
-        if header.is_plus and signal.is_annotation:
-            length = min(signal.samples * header.item, 64)
-            found = _ONSET.match(read_at(file, header.header_bytes + start, length, what="the first annotation"))
-            return float(found[1]) if found else 0.0
-    return 0.0
+def _annotations(file: BinaryIO, header: _Header, *, records: int) -> Annotations:
+    """Return what the annotation signals say; nothing in files that are not of the `+` kind."""
+    spans = header.annotation_spans
+    if not spans:
+        return Annotations()
+    return read_annotations(file, spans, offset=header.header_bytes, record_bytes=header.starts[-1], records=records)
 
 
 def _channel_table(header: _Header) -> Table:
@@ -260,9 +279,8 @@ def _metadata(header: _Header, *, records: int) -> dict[str, Scalar]:
         "edf.record_duration": header.record_s,
     }
     if header.is_plus:
-        found |= _patient(plain_text(header.fixed[8:88])) | _recording(plain_text(header.fixed[88:168]))
-    elif text := plain_text(header.fixed[88:168]):
-        found["session.description"] = text
+        found |= _patient(plain_text(header.fixed[8:88]))
+    found |= _recording(plain_text(header.fixed[88:168]))
     start = _start_time(header)
     return found | ({"session.start_time": start} if start else {})
 

@@ -25,13 +25,14 @@ _MAX_ROW_BYTES: Final = 2**20
 _MAX_TEXT: Final = 1000
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?", re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 class Planner(Protocol):
     """A planner of one family: `path` only tells where sidecar files may lie."""
 
-    def __call__(self, file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+    def __call__(self, file: BinaryIO, *, size: int, path: Path) -> Planned:
         """Return the plan of a file of `size` bytes."""
 
 
@@ -40,7 +41,7 @@ def opaque_if_refused(family: str) -> Callable[[Planner], Planner]:
 
     def wrap(plan: Planner) -> Planner:
         @wraps(plan)
-        def planned(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+        def planned(file: BinaryIO, *, size: int, path: Path) -> Planned:
             try:
                 return plan(file, size=size, path=path)
             except (FormatError, ValueError) as error:
@@ -137,6 +138,14 @@ def iso_time(year: int, month: int, day: int, seconds: float = 0.0) -> str | Non
     except ValueError:
         return None
     return moment.isoformat() + (f".{millis % 1000:03d}" if millis % 1000 else "")
+
+
+def iso_moment(text: str) -> str | None:
+    """Return `text` if it is a moment in ISO 8601 that there is, without a zone, else `None`."""
+    try:
+        return text if _MOMENT.fullmatch(text) and datetime.fromisoformat(text) else None
+    except ValueError:
+        return None
 
 
 def iso_date(year: int, month: int, day: int) -> str | None:

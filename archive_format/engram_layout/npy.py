@@ -77,7 +77,7 @@ class _Array:
 
 
 @opaque_if_refused("NumPy")
-def plan_npy(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_npy(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a `.npy` file of `size` bytes; a header that lies makes it opaque, with the reason."""
     array = _read_array(file, 0, size)
     array, told = _held(array, size - array.offset)
@@ -94,7 +94,7 @@ def plan_npy(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
 
 
 @opaque_if_refused("NumPy archive")
-def plan_npz(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_npz(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a `.npz` file of `size` bytes: its uncompressed arrays are series, all else is opaque."""
     members = zip_members(file, size=size)
     told, arrays = [], []

@@ -68,7 +68,7 @@ class _Tensor:
 
 
 @opaque_if_refused("ONNX")
-def plan_onnx(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_onnx(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan an ONNX file of `size` bytes; one that breaks a rule of protobuf or of its tensors is opaque, with the reason."""
     message = MessageFile(file, size=size)
     metadata: dict[str, Scalar] = {}

@@ -23,6 +23,7 @@ from engram_layout.channels import MAX_CHANNELS, Channel, distinct, interleaved,
 from engram_layout.header import (
     MIN_ARRAY_BYTES,
     finite,
+    iso_moment,
     number,
     opaque_if_refused,
     plain_text,
@@ -37,7 +38,6 @@ from engram_layout.plan import ArraySegment, Planned, covering
 
 _ITEM: Final = 2
 _STREAM: Final = re.compile(r"\.((?:imec\d*\.(?:ap|lf))|nidq|(?:obx\d*\.obx)|obx\d*)$")
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _IMEC_GAIN_80: Final = frozenset({21, 24})
 """Neuropixels 2.0 of one and of four shanks, whose gain is fixed."""
 _IMEC_TABLE_GAINS: Final = frozenset({0, 1020, 1030, 1100, 1120, 1121, 1122, 1123, 1200, 1300})
@@ -45,7 +45,7 @@ _IMEC_TABLE_GAINS: Final = frozenset({0, 1020, 1030, 1100, 1120, 1121, 1122, 112
 
 
 @opaque_if_refused("raw")
-def plan_raw(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_raw(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a file of `size` bytes that has no signature by what lies beside it at `path`.
 
     Opaque with a warning where what lies beside it contradicts it, and without one where there is nothing.
@@ -85,8 +85,8 @@ def _plan_spikeglx(data: bytes, *, size: int, path: Path) -> Planned:
     stream = _STREAM.search(path.stem)
     name = f"/acquisition/{stream[1] if stream else kind}"
     metadata: dict[str, Scalar] = {"spikeglx.type": kind}
-    if moment := _MOMENT.fullmatch(meta.get("fileCreateTime", "")):
-        metadata["session.start_time"] = moment[0]
+    if moment := iso_moment(meta.get("fileCreateTime", "")):
+        metadata["session.start_time"] = moment
     texts = {"imDatPrb_pn": "device.name", "imDatPrb_sn": "spikeglx.probe_serial", "userNotes": "session.description"}
     metadata |= {word: plain_text(meta[key]) for key, word in texts.items() if plain_text(meta.get(key, ""))}
     if "firstSample" in meta:

@@ -18,7 +18,7 @@ from engram_format.catalog import Scalar
 from engram_format.errors import FormatError
 from engram_format.series import Description
 from engram_layout.channels import MAX_CHANNELS, Channel, interleaved, series_by_unit
-from engram_layout.header import MIN_ARRAY_BYTES, opaque_if_refused, plain_text, read_at, row_of
+from engram_layout.header import MIN_ARRAY_BYTES, iso_moment, opaque_if_refused, plain_text, read_at, row_of
 from engram_layout.plan import ArraySegment, Planned, covering
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -57,7 +57,7 @@ class _Samples:
 
 
 @opaque_if_refused("WAV")
-def plan_wav(file: BinaryIO, /, *, size: int, path: Path) -> Planned:
+def plan_wav(file: BinaryIO, *, size: int, path: Path) -> Planned:
     """Plan a WAV file of `size` bytes; a header that lies makes it opaque, with the reason."""
     head = read_at(file, 0, 12, what="the header")
     if head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or head[8:] != b"WAVE":
@@ -166,7 +166,8 @@ def _texts(file: BinaryIO, chunks: list[_Chunk], order: str, *, size: int) -> di
             moment = _MOMENT.fullmatch(read_at(file, chunk.start + 320, 18, what="its time"))
             if moment:
                 parts = [part.decode("ascii") for part in moment.groups()]
-                found["wav.origination_time"] = "-".join(parts[:3]) + "T" + ":".join(parts[3:])
+                text = iso_moment("-".join(parts[:3]) + "T" + ":".join(parts[3:]))
+                found |= {"session.start_time": text} if text else {}
     return found
 
 

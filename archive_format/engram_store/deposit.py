@@ -22,13 +22,13 @@ from engram_format.address import check_name, check_note, check_path, check_sha2
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
-from engram_format.codecs.choice import ArrayEncoder
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
 from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
 from engram_format.manifest import MAX_MODE, OPAQUE, Segment, check_metadata
 from engram_layout import HEAD_BYTES, Plan, detect_kind, plan_opaque
+from engram_store.array_encoder import ArrayEncoder
 from engram_store.commit import Ended, commit_session
 from engram_store.cutting import Cutter, Piece
 from engram_store.dedup import KnownContent
@@ -330,7 +330,7 @@ class DepositSession:
             return _Encoded(content, len(original), None)
         if encoder is None:
             return _Encoded(content, len(original), encode_verified(original, (Zstd(level=_OPAQUE_LEVEL),)))
-        return _Encoded(content, len(original), verified(original, encoder.encode(original, pieces=piece.chunks)))
+        return _Encoded(content, len(original), verified(original, encoder.candidates(original, pieces=piece.chunks)))
 
     def _drain(self, *, frames: int = 0, originals: int = 0) -> None:
         """Wait until no more than so many frames, and bytes of originals, are under way."""

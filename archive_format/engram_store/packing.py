@@ -7,15 +7,16 @@ storage takes, waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from engram_format.codecs import Codec
+from engram_format.codecs import Codec, codec_at_deposit
 from engram_format.errors import AlreadyExists, FormatError, Precondition
 from engram_format.frame import decode_frame, encode_frame
 from engram_format.ids import ContentId, ObjectName, PackId, SessionId
@@ -159,15 +160,17 @@ class PackWriter:
 
 def encode_verified(original: bytes, steps: Sequence[Codec]) -> EncodedFrame:
     """Encode a frame, decode what came out, and compare: nothing is stored that does not give back what was deposited."""
-    return verified(original, encode_frame(original, steps))
+    return verified(original, (encode_frame(original, steps),))
 
 
-def verified(original: bytes, plaintext: bytes) -> EncodedFrame:
-    """Decode a frame's plaintext and compare; raises `FormatError` if it is not the original's."""
-    check = zlib.crc32(plaintext)
-    if decode_frame(plaintext) != original:
-        raise FormatError(f"a frame of {len(original)} bytes does not decode to what was encoded: {_FAULTY}")
-    return EncodedFrame(plaintext, check, len(original))
+def verified(original: bytes, plaintexts: Iterable[bytes]) -> EncodedFrame:
+    """Return the first of a frame's plaintexts that decodes to the original; raises `FormatError` if none does."""
+    for plaintext in plaintexts:
+        check = zlib.crc32(plaintext)
+        with contextlib.suppress(FormatError):
+            if decode_frame(plaintext, codec=codec_at_deposit) == original:
+                return EncodedFrame(plaintext, check, len(original))
+    raise FormatError(f"a frame of {len(original)} bytes does not decode to what was encoded: {_FAULTY}")
 
 
 def verify_pack(sealed: memoryview, key: SessionKey, checks: Sequence[int]) -> None:

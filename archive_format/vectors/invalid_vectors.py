@@ -115,7 +115,7 @@ def _unknown() -> list[Vector]:
         _refused("unknown/field.cbor", "descriptor", "field 999", encode(descriptor | {999: 0})),
         _refused("unknown/record-kind.cbor", "record", "a record of kind 9", _with(record, {5: 9}), needs={"seq": 0}),
         _refused("unknown/drop.bin", "log", "a DROP, which this version may not ignore", joined(drop), needs=LOG_NEEDS),
-        _refused("unknown/codec.bin", "frame", "codec 2", b"\x01\x02\x00\x01\x00\x00\x00a"),
+        _refused("unknown/codec.bin", "frame", "codec 200", b"\x01\xc8\x00\x01\x00\x00\x00a"),
         _refused(
             "unknown/artifact-kind.cbor", "manifest", "the kind 'dream'", _with(manifest().to_bytes(), {1: "dream"})
         ),
@@ -318,9 +318,32 @@ def _bombs() -> list[Vector]:
             "bomb/no-content-size.bin", "frame", "a Zstandard frame without its content size", frame(1, 300, no_size)
         ),
         _refused("bomb/window.bin", "frame", "a Zstandard frame with a window of 128 MiB", frame(1, 300, window)),
+        *(
+            _refused(
+                f"contradiction/{name}.bin",
+                "frame",
+                what,
+                bytes((1, number, len(told))) + told + (8).to_bytes(4, "little") + coded,
+            )
+            for name, number, told, coded, what in (
+                ("planes-of-one-byte", 2, b"\x01", bytes(8), "byte planes of elements of one byte"),
+                ("difference-without-lag", 3, b"\x02" + bytes(4), bytes(8), "differences of lag 0"),
+                ("zigzag-of-three", 4, b"\x03", bytes(8), "zigzag of elements of three bytes"),
+                (
+                    "palette-number",
+                    7,
+                    b"\x08",
+                    b"\x01\x00" + bytes(8) + b"\x01\x00\x00\x00",
+                    "number 1 in a table of one",
+                ),
+                ("fixed-point-rate", 8, b"\x00" + bytes(8), bytes(8), "a rate of 0"),
+                ("shuffled-chunk", 10, b"\x02\x03\x00\x00\x00", bytes(8), "chunks of 3 bytes in 8"),
+                ("deflate-level", 11, b"\x0a\x0f\x08\x08\x00\x00\x00" + bytes(4), bytes(8), "level 10"),
+            )
+        ),
         _refused("bomb/nine-steps.bin", "frame", "nine codec steps", frame(9, 300, zstd_run(b"a", 300))),
         _refused(
-            "bomb/raw-size.bin", "frame", "a frame of more than 4 MiB", frame(1, 2**22 + 1, zstd_run(b"a", 2**17))
+            "bomb/raw-size.bin", "frame", "a frame of more than 16 MiB", frame(1, 2**24 + 1, zstd_run(b"a", 2**17))
         ),
         _refused(
             "bomb/costs.txt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -27,10 +28,20 @@ from vector import (
 )
 
 from engram_format.array_type import Filter
-from engram_format.codecs import Zstd
+from engram_format.codecs import Codec, Zstd
+from engram_format.codecs.delta import Delta
+from engram_format.codecs.fixed_point import FixedPoint
+from engram_format.codecs.narrow import Narrow
+from engram_format.codecs.palette import Palette
+from engram_format.codecs.planes import Planes, to_planes
+from engram_format.codecs.redeflate import Redeflate
+from engram_format.codecs.swap import Swap
+from engram_format.codecs.unshuffle import Unshuffle
+from engram_format.codecs.widen import Widen
+from engram_format.codecs.zigzag import Zigzag
 from engram_format.descriptor import ArchiveId, Descriptor
 from engram_format.encoding import Encodable, encode
-from engram_format.frame import encode_frame
+from engram_format.frame import encode_frame, join_frame
 from engram_format.history import condemn_payload, epoch_payload
 from engram_format.identity import LockCost
 from engram_format.ids import ContentId, Digest, ObjectName
@@ -226,7 +237,54 @@ def _frames() -> list[Vector]:
             result=b"a" * 300,
             reproducible=False,
         ),
+        *_coded(),
     ]
+
+
+def _coded() -> list[Vector]:
+    """Return a frame for each codec of arrays, whose coded form is not shorter and stands there all the same."""
+    words = np.arange(-9, 40, 7, np.int16).astype("<i2").tobytes() + b"!"
+    times = (np.array([3, 50, 51, 900]) / 30_000.0).astype("<f8").tobytes()
+    steps = np.array([0.5, -0.0, 0.5, np.nan], "<f4").tobytes()
+    streams = [zlib.compress(bytes([number]) * 64, 6) for number in (1, 2)]
+    deflate = Redeflate(level=6, window_bits=15, memory=8, chunk=64, pieces=[len(stream) for stream in streams])
+    shuffled = to_planes(words[:8], 2)
+    cases: tuple[tuple[str, str, bytes, tuple[Codec, ...]], ...] = (
+        ("planes", "byte planes with a byte left over", words, (Planes(item=2),)),
+        ("difference", "differences of lag 3", words, (Delta(item=2, lag=3),)),
+        ("zigzag", "zigzag", words, (Zigzag(item=2),)),
+        ("byte-order", "reversed elements of 4 bytes", words, (Swap(item=4),)),
+        ("24-bit", "24-bit integers, two bytes left over", words, (Widen(),)),
+        ("palette", "three values, -0.0 and a NaN among them", steps, (Palette(item=4),)),
+        ("fixed-point", "times at 30 kHz", times, (FixedPoint(rate=30_000.0, multiplied=False),)),
+        ("float32", "float64 that are float32", np.array([0.5, -2.0], "<f8").tobytes(), (Narrow(),)),
+        ("unshuffle", "two shuffled chunks", 2 * shuffled, (Unshuffle(item=2, chunk=8),)),
+        ("deflate", "two streams of zlib, level 6", b"".join(streams), (deflate,)),
+        (
+            "chain",
+            "differences along three channels and between them, zigzag, planes, Zstandard",
+            words,
+            (Delta(item=2, lag=3), Delta(item=2), Zigzag(item=2), Planes(item=2), Zstd()),
+        ),
+    )
+    return [
+        Vector(
+            f"valid/frame/{name}.bin",
+            "frame",
+            what,
+            _through(original, chain),
+            result=original,
+            reproducible=len(chain) == 1,
+        )
+        for name, what, original, chain in cases
+    ]
+
+
+def _through(original: bytes, chain: tuple[Codec, ...]) -> bytes:
+    coded: bytes | memoryview = original
+    for step in chain:
+        coded = step.encode(coded)
+    return join_frame(chain, coded, size=len(original))
 
 
 def _packs() -> list[Vector]:

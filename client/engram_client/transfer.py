@@ -18,6 +18,9 @@ from engram_client.local import check_destination, local_errors, written_whole
 from engram_format.address import Address, AnyAddress, check_note, check_path
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
 from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
+from engram_format.series import Description
+from engram_layout import HEAD_BYTES, Planned
+from engram_layout.sandbox import PlannerProcess
 
 _READ_BYTES = 1 << 20
 
@@ -33,7 +36,16 @@ class Advance:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An artifact whose bytes have arrived, and what was found in it."""
+
+    artifact: Artifact
+    description: Description | None
+
+
 Progress = Callable[[Advance], None]
+Arrived = Callable[[Arrival], None]
 Warn = Callable[[str], None]
 
 
@@ -48,6 +60,8 @@ class Source:
     time_ns: int
     inode: tuple[int, int]
     """Device and inode, which change when another file takes the name."""
+    mode: int
+    """Permission bits."""
 
 
 def plan_sources(files: Sequence[Path], *, to: Address, warn: Warn) -> tuple[Source, ...]:
@@ -70,7 +84,8 @@ def plan_sources(files: Sequence[Path], *, to: Address, warn: Warn) -> tuple[Sou
             raise InvalidInput(f"{path} is neither a file nor a folder: only these can be deposited")
         for found, name, seen in below:
             artifact = _artifact_path(name, to=to, alone=len(files) == 1 and found == path)
-            sources.append(Source(found, artifact, seen.st_size, seen.st_mtime_ns, (seen.st_dev, seen.st_ino)))
+            inode, mode = (seen.st_dev, seen.st_ino), stat.S_IMODE(seen.st_mode)
+            sources.append(Source(found, artifact, seen.st_size, seen.st_mtime_ns, inode, mode))
     if not sources:
         raise InvalidInput(
             f"there is nothing to deposit: {', '.join(map(str, files)) or 'no name'} holds no regular file"
@@ -91,11 +106,14 @@ def deposit_files(
     made_from: Sequence[str] = (),
     progress: Progress | None = None,
     warn: Warn | None = None,
+    arrived: Arrived | None = None,
     journal: Journal | None = None,
 ) -> Version:
     """Deposit files and folders as one new version of the memory `to` and return it; `plan_sources` says what goes where.
 
-    `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. With a journal, a call that was cut is
+    Each file is planned first, in a child process with limits: where its arrays lie and what it says of itself; `metadata`
+    outweighs that. `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. `arrived` is told of each
+    artifact when it has. With a journal, a call that was cut is
     resumed by the same call, and one whose commit succeeded unnoticed returns that version. Raises `InvalidInput` if a file
     grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
     """
@@ -114,7 +132,16 @@ def deposit_files(
             version = deposit.committed_version
             if version is None:
                 template = ArtifactSpec(path="", size=0, kind=kind, metadata=given, made_from=tuple(made_from))
-                _send_all(deposit, sources, template, progress=progress or _say_nothing)
+                with PlannerProcess() as planner:
+                    sending = _Sending(
+                        deposit,
+                        template,
+                        planner,
+                        progress or _say_nothing,
+                        warn or _say_nothing,
+                        arrived or _say_nothing,
+                    )
+                    sending.send(sources)
                 version = deposit.commit(message=message, author=author)
     except (InvalidInput, Conflict, Damaged):
         # This session can never be committed; the next run of the command has to begin another.
@@ -233,35 +260,63 @@ def _check_distinct(sources: Sequence[Source]) -> None:
             )
 
 
-def _send_all(deposit: Deposit, sources: Sequence[Source], template: ArtifactSpec, *, progress: Progress) -> None:
-    total, done = sum(source.size for source in sources), 0
-    for source in sources:
-        spec = replace(template, path=source.artifact, size=source.size, time_ns=source.time_ns)
-        for position in _send(deposit, source, spec):
-            progress(Advance(str(source.path), done + position, total))
-        done += source.size
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """Sends files into one deposit, each planned first."""
 
+    deposit: Deposit
+    template: ArtifactSpec
+    planner: PlannerProcess
+    progress: Progress
+    warn: Warn
+    arrived: Arrived
 
-def _send(deposit: Deposit, source: Source, spec: ArtifactSpec) -> Iterator[int]:
-    """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
-    with _opened(source) as file:
-        offset = deposit.begin(spec)
-        digest, position = hashlib.sha256(), 0
-        while position < source.size:
-            piece = _read(file, source, min(_READ_BYTES, source.size - position))
-            if not piece:
-                raise _changed(source, "shrank")
-            digest.update(piece)
-            if position + len(piece) > offset:
-                deposit.write(memoryview(piece)[max(offset - position, 0) :])
-            position += len(piece)
-            yield position
-        if _read(file, source, 1):
-            raise _changed(source, "grew")
+    def send(self, sources: Sequence[Source]) -> None:
+        total, done = sum(source.size for source in sources), 0
+        for source in sources:
+            for position in self._send_one(source):
+                self.progress(Advance(str(source.path), done + position, total))
+            done += source.size
+
+    def _send_one(self, source: Source) -> Iterator[int]:
+        """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
+        with _opened(source) as file:
+            planned = self._planned(file, source)
+            spec = replace(
+                self.template,
+                path=source.artifact,
+                size=source.size,
+                time_ns=source.time_ns,
+                mode=source.mode,
+                metadata={**planned.metadata, **self.template.metadata},
+            )
+            offset = self.deposit.begin(spec, planned.plan)
+            digest, position = hashlib.sha256(), 0
+            while position < source.size:
+                piece = _read(file, source, min(_READ_BYTES, source.size - position))
+                if not piece:
+                    raise _changed(source, "shrank")
+                digest.update(piece)
+                if position + len(piece) > offset:
+                    self.deposit.write(memoryview(piece)[max(offset - position, 0) :])
+                position += len(piece)
+                yield position
+            if _read(file, source, 1):
+                raise _changed(source, "grew")
+            with local_errors(source.path, "read"):
+                _check_unchanged(source, os.fstat(file.fileno()))
+            _check_unchanged(source, _status_by_name(source))
+            artifact = self.deposit.end(sha256=digest.hexdigest())
+        self.arrived(Arrival(artifact, planned.plan.description))
+
+    def _planned(self, file: BinaryIO, source: Source) -> Planned:
         with local_errors(source.path, "read"):
-            _check_unchanged(source, os.fstat(file.fileno()))
-        _check_unchanged(source, _status_by_name(source))
-        deposit.end(sha256=digest.hexdigest())
+            head = file.read(HEAD_BYTES)
+            file.seek(0)
+        planned = self.planner.plan(source.path, size=source.size, head=head)
+        for sentence in planned.warnings:
+            self.warn(f"{source.path}: {sentence}")
+        return planned
 
 
 @contextmanager

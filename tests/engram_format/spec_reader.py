@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import math
 import struct
+import zlib
 
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
@@ -169,12 +170,116 @@ def decode_frame(plaintext: bytes) -> bytes:
         at += 2 + length
     (raw_size,) = struct.unpack_from("<I", plaintext, at)
     coded = plaintext[at + 4 :]
-    for codec, parameters in reversed(steps):
-        assert (codec, parameters) == (1, b"")
-        assert zstandard.get_frame_parameters(coded).content_size <= raw_size + 4096
-        coded = zstandard.ZstdDecompressor().decompress(coded, allow_extra_data=False)
-    assert len(coded) == raw_size <= 4 * 2**20
+    for left, (codec, parameters) in reversed(list(enumerate(steps))):
+        coded = DECODERS[codec](coded, parameters, raw_size if left == 0 else 24 * 2**20)
+    assert len(coded) == raw_size <= 16 * 2**20
     return coded
+
+
+def _whole(data: bytes, size: int) -> tuple[list[int], bytes]:
+    """Return the elements as integers, and the bytes that are left."""
+    count = len(data) // size
+    return [int.from_bytes(data[at * size : (at + 1) * size], "little") for at in range(count)], data[count * size :]
+
+
+def _joined(values: list[int], size: int, rest: bytes) -> bytes:
+    return b"".join((value % 2 ** (8 * size)).to_bytes(size, "little") for value in values) + rest
+
+
+def _zstandard(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    assert parameters == b""
+    assert zstandard.get_frame_parameters(coded).content_size <= limit
+    return zstandard.ZstdDecompressor().decompress(coded, allow_extra_data=False)
+
+
+def _from_planes(coded: bytes, size: int) -> bytes:
+    count = len(coded) // size
+    elements = (bytes(coded[plane * count + at] for plane in range(size)) for at in range(count))
+    return b"".join(elements) + coded[count * size :]
+
+
+def _to_planes(data: bytes, size: int) -> bytes:
+    whole = data[: len(data) // size * size]
+    return b"".join(whole[plane::size] for plane in range(size)) + data[len(whole) :]
+
+
+def _differences(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    size, lag = struct.unpack("<BI", parameters)
+    assert lag >= 1
+    values, rest = _whole(coded, size)
+    for at in range(lag, len(values)):
+        values[at] = (values[at] + values[at - lag]) % 2 ** (8 * size)
+    return _joined(values, size, rest)
+
+
+def _zigzag(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    values, rest = _whole(coded, parameters[0])
+    return _joined([value // 2 if value % 2 == 0 else -(value // 2) - 1 for value in values], parameters[0], rest)
+
+
+def _byte_order(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    size = parameters[0]
+    whole = len(coded) // size * size
+    return b"".join(coded[at : at + size][::-1] for at in range(0, whole, size)) + coded[whole:]
+
+
+def _24_bits(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    whole = len(coded) // 4 * 4
+    return b"".join(coded[at : at + 3] for at in range(0, whole, 4)) + coded[whole:]
+
+
+def _palette(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    size, count = parameters[0], int.from_bytes(coded[-4:], "little")
+    table = coded[len(coded) - 4 - count * size : -4]
+    numbers, rest = _whole(coded[: len(coded) - 4 - count * size], 2)
+    assert rest == b""
+    assert all(number < count for number in numbers)
+    return b"".join(table[number * size : (number + 1) * size] for number in numbers)
+
+
+def _fixed_point(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    mode, rate = struct.unpack("<Bd", parameters)
+    assert mode in (0, 1)
+    assert rate > 0
+    steps = struct.unpack(f"<{len(coded) // 8}q", coded)
+    return struct.pack(f"<{len(steps)}d", *(step / rate if mode == 0 else float(step) * (1.0 / rate) for step in steps))
+
+
+def _float32(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    values = struct.unpack(f"<{len(coded) // 4}f", coded)
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def _unshuffle(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    size, chunk = struct.unpack("<BI", parameters)
+    assert len(coded) % chunk == 0
+    return b"".join(_to_planes(coded[at : at + chunk], size) for at in range(0, len(coded), chunk))
+
+
+def _deflate(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    level, window, memory, chunk, check = struct.unpack("<BBBII", parameters)
+    assert len(coded) % chunk == 0
+    streams = b""
+    for at in range(0, len(coded), chunk):
+        machine = zlib.compressobj(level, zlib.DEFLATED, window, memory)
+        streams += machine.compress(coded[at : at + chunk]) + machine.flush()
+    assert zlib.crc32(streams) == check
+    return streams
+
+
+DECODERS = {
+    1: _zstandard,
+    2: lambda coded, parameters, _: _from_planes(coded, parameters[0]),
+    3: _differences,
+    4: _zigzag,
+    5: _byte_order,
+    6: _24_bits,
+    7: _palette,
+    8: _fixed_point,
+    9: _float32,
+    10: _unshuffle,
+    11: _deflate,
+}
 
 
 # 8. Packs

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram_format.chunking import MIN_CHUNK_BYTES, Chunker
-from engram_format.frame import MAX_FRAME_BYTES
+from engram_format.chunking import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Chunker
 
 MIB = 2**20
 DATA = random.Random(7).randbytes(36 * MIB)
@@ -36,8 +35,8 @@ def test_chunks_are_the_stream(whole):
 
 
 def test_chunks_have_half_a_mebibyte_to_four(whole):
-    assert all(MIN_CHUNK_BYTES <= len(chunk) <= MAX_FRAME_BYTES for chunk in whole[:-1])
-    assert 0 < len(whole[-1]) <= MAX_FRAME_BYTES
+    assert all(MIN_CHUNK_BYTES <= len(chunk) <= MAX_CHUNK_BYTES for chunk in whole[:-1])
+    assert 0 < len(whole[-1]) <= MAX_CHUNK_BYTES
     mean = len(DATA) / len(whole)
     assert 0.6 * MIB < mean < 0.95 * MIB
 
@@ -68,7 +67,7 @@ def test_bytes_that_repeat_are_cut_into_the_longest_chunks():
     assert {len(chunk) for chunk in cuts(bytes(12 * MIB))} == {4 * MIB}
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, MIN_CHUNK_BYTES - 1, MIN_CHUNK_BYTES, MAX_FRAME_BYTES])
+@pytest.mark.parametrize("length", [0, 1, 100, MIN_CHUNK_BYTES - 1, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES])
 def test_a_short_stream_comes_back(length):
     chunks = cuts(DATA[:length])
     assert b"".join(chunks) == DATA[:length]

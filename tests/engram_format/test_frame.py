@@ -52,10 +52,10 @@ def test_a_coded_frame_names_its_codec():
     assert plaintext[:7] == b"\x01" + ZSTD_STEP + (1000).to_bytes(4, "little")
 
 
-def test_the_longest_frame_has_four_mebibytes():
+def test_the_longest_frame_has_sixteen_mebibytes():
     original = bytes(MAX_FRAME_BYTES)
     assert decode_frame(encode_frame(original, [Zstd()])) == original
-    with pytest.raises(ValueError, match="at most 4194304"):
+    with pytest.raises(ValueError, match="at most 16777216"):
         encode_frame(bytes(MAX_FRAME_BYTES + 1), [])
     with pytest.raises(FormatError):
         decode_frame(frame([], MAX_FRAME_BYTES + 1, bytes(MAX_FRAME_BYTES + 1)))
@@ -78,7 +78,7 @@ def test_eight_steps_are_allowed_and_nine_are_not():
         decode_frame(b"\xff" + bytes(2000))
 
 
-@pytest.mark.parametrize("number", [0, 2, 3, 255])
+@pytest.mark.parametrize("number", [0, 12, 200, 255])
 def test_an_unknown_codec_is_refused(number):
     with pytest.raises(FormatError, match=f"codec {number}"):
         decode_frame(frame([bytes([number, 0])], 1, b"a"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engram_testing.series_reader import check_planned, fuzz, numbers, physical, plan_bytes, series_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_layout import OpaqueSegment
@@ -133,6 +133,17 @@ def test_the_protocol_of_the_real_recording_is_metadata():
     assert metadata["duration"] == pytest.approx(52.0)
 
 
+def test_the_commands_of_the_real_recording_are_a_table():
+    description = plan_bytes(plan_abf, REAL).plan.description
+    assert description is not None
+    columns = description.tables["epochs"].columns
+    # pyabf 2.3.8 reads these, durations in samples at 10 kHz, from the same file.
+    assert list(columns["output"]) == ["abf.dac.0"] * 8 + ["abf.dac.1"] * 8
+    assert list(columns["level"][:8]) == [-70, -80, -70, -110, -70, -50, -110, -50]
+    assert list(columns["level_increment"][:8]) == [0, 0, 0, 5, 0, 0, 5, 0]
+    np.testing.assert_allclose(columns["duration"], [0.2, 0.2, *[0.5] * 6] * 2)
+
+
 def test_a_gap_free_recording_of_the_first_version_is_one_series():
     data = made_abf1(RAMP)
     planned = plan_bytes(plan_abf, data)
@@ -238,6 +249,7 @@ def test_a_file_cut_at_any_byte_of_its_header_is_opaque(data: bytes):
         assert planned.warnings
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=7000), st.sampled_from([b"ABF \0\0\xa0\x3f", b"ABF2\0\0\0\x02\0\x02\0\0"]))
 def test_any_bytes_behind_the_first_are_opaque_or_covered(content: bytes, magic: bytes):
     check_planned(plan_bytes(plan_abf, magic + content), size=len(magic + content))

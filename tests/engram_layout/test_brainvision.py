@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engram_testing.series_reader import check_planned, mutations, numbers, physical, plan_bytes, series_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_layout import OpaqueSegment, Planned
@@ -58,6 +58,16 @@ def test_a_real_recording_has_the_numbers_that_other_readers_give():
     assert values.sum() == 1522313.0
     assert planned.metadata["session.start_time"] == "2013-11-13T16:14:03.794232"
     assert planned.metadata["duration"] == 7.9
+
+
+def test_the_markers_of_the_real_recording_are_a_table():
+    description = plan_bytes(plan_brainvision, EEG.read_bytes(), EEG).plan.description
+    assert description is not None
+    columns = description.tables["markers"].columns
+    assert list(columns["time"][:4]) == [0.0, 0.486, 0.496, 1.769]
+    assert columns["type"][:2] == ["New Segment", "Stimulus"]
+    assert columns["text"][1:3] == ["S253", "S255"]
+    assert description.tables["markers"].rows == 14
 
 
 def test_the_header_file_is_metadata_and_no_series():
@@ -167,6 +177,7 @@ def test_two_thousand_mutated_headers_are_opaque_or_described_within_the_file(tm
     assert 200 < described < 1900
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_behind_the_first_line_are_opaque_or_covered(content: bytes):
     data = b"Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\n" + content

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engram_testing.series_reader import check_planned, fuzz, numbers, physical, plan_bytes, series_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_format.series import Blocks
@@ -139,11 +139,50 @@ def test_a_patient_field_of_plain_edf_is_not_read():
     assert not any(name.startswith("subject") for name in planned.metadata)
 
 
+def timed(onsets: list[str], *, reserved: str = "EDF+D") -> bytes:
+    """A file whose records say when they began, and each that something happened half a second later, for 0.1 s."""
+    records = [
+        bytes(8) + f"{onset}\x14\x14\0{float(onset) + 0.5:+}\x150.1\x14bar {index}\x14\0".encode().ljust(60, b"\0")
+        for index, onset in enumerate(onsets)
+    ]
+    signals = [{"label": "a"}, {"label": "EDF Annotations", "unit": "", "samples": "30"}]
+    return made(signals, records=str(len(onsets)), reserved=reserved, body=b"".join(records))
+
+
 def test_records_with_gaps_between_them_have_no_rate():
-    planned = plan_bytes(plan_edf, made([{"label": "a"}], reserved="EDF+D"))
+    planned = plan_bytes(plan_edf, timed(["+0", "+1", "+7.5"]))
     (series,) = series_of(planned).values()
-    assert series.info.sampling_rate == 0
+    assert (series.info.name, series.info.sampling_rate) == ("/signals@4Hz", 0)
     assert any("without gaps" in warning for warning in planned.warnings)
+    assert planned.plan.description is not None
+    assert list(planned.plan.description.tables["records"].columns["onset"]) == [0, 1, 7.5]
+    untold = plan_bytes(plan_edf, made([{"label": "a"}], reserved="EDF+D"))
+    assert series_of(untold)["/signals@4Hz"].info.sampling_rate == 0
+
+
+def test_records_that_follow_one_another_have_a_rate_whatever_the_header_fears():
+    planned = plan_bytes(plan_edf, timed(["+3", "+4", "+5"]))
+    (series,) = series_of(planned).values()
+    assert (series.info.sampling_rate, series.info.starting_time) == (4.0, 3.0)
+    assert planned.warnings == ()
+
+
+def test_annotations_are_a_table():
+    description = plan_bytes(plan_edf, timed(["+0", "+1"], reserved="EDF+C")).plan.description
+    assert description is not None
+    columns = description.tables["annotations"].columns
+    assert (list(columns["onset"]), list(columns["duration"])) == ([0.5, 1.5], [0.1, 0.1])
+    assert columns["text"] == ["bar 0", "bar 1"]
+
+
+def test_the_annotations_of_the_real_file_are_those_that_other_readers_give():
+    description = plan_bytes(plan_edf, EDF).plan.description
+    assert description is not None
+    columns = description.tables["annotations"].columns
+    # pyedflib 0.1.42 reads these from the same file; it writes -1 where there is no duration.
+    assert list(columns["onset"]) == [0.0, 0.1344, 0.3904, 2.0, 2.5]
+    np.testing.assert_array_equal(columns["duration"], [np.nan, 0.256, 1.0, np.nan, 2.5])
+    assert columns["text"] == ["start", "type A", "type A", "type B", "type A"]
 
 
 def test_a_signal_without_a_physical_range_is_in_no_series():
@@ -160,11 +199,23 @@ def test_a_file_that_is_cut_off_keeps_its_whole_records():
     assert planned.metadata["duration"] == 5.0
 
 
+def test_a_length_of_records_that_lies_is_found_by_what_the_records_say():
+    data = timed(["+0", "+1", "+2"], reserved="EDF+C").replace(b"30      ", b"33      ")
+    planned = plan_bytes(plan_edf, data)
+    assert planned.plan.description is None
+    assert "do not begin where its header says" in planned.warnings[0]
+
+
 def test_a_recording_that_was_never_closed_is_read_as_far_as_it_goes():
     data = made([{"label": "a"}], records="-1", body=bytes(8 * 3 + 5))
     planned = plan_bytes(plan_edf, data)
     assert series_of(planned)["/signals@4Hz"].info.shape == (12, 1)
     assert "did not close" in planned.warnings[0]
+
+
+def test_units_of_one_spelling_do_not_make_series_of_one_name():
+    data = made([{"label": "a", "unit": ""}, {"label": "b", "unit": "no unit"}])
+    assert list(series_of(plan_bytes(plan_edf, data))) == ["/signals@4Hz (no unit)", "/signals@4Hz (no unit) #2"]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +257,7 @@ def test_a_file_cut_at_any_byte_of_its_header_is_opaque(whole: bytes):
         check_planned(planned, size=length)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=1500), st.sampled_from([b"0       ", b"\xffBIOSEMI"]))
 def test_any_bytes_behind_the_first_are_opaque_or_covered(content: bytes, magic: bytes):
     check_planned(plan_bytes(plan_edf, magic + content), size=len(magic + content))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engram_testing.series_reader import NOWHERE, check_planned, fuzz, mutations, numbers, plan_bytes, series_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_layout import ArraySegment, OpaqueSegment
@@ -228,6 +228,7 @@ def test_two_thousand_mutated_headers_are_opaque_or_described_within_the_file():
         check_planned(plan_bytes(plan_npz, data[:directory] + mutated), size=directory + len(mutated))
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=600), st.sampled_from([b"\x93NUMPY\1\0\x76\0{'descr': '", b"\x93NUMPY\2\0", b"\x93NUMPY\1\0"])
 )

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from engram_testing.series_reader import check_planned, fuzz, numbers, plan_bytes, series_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -165,6 +165,7 @@ def test_two_thousand_mutated_networks_are_opaque_or_described_within_the_file()
     fuzz(plan_onnx, data, header_bytes=len(data), count=1000)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_any_bytes_behind_the_first_are_opaque_or_covered(content: bytes):
     for data in (b"\x08\x0a" + content, b"\x08\x0a\x3a\x80\x10" + content.ljust(2048, b"\x0a")):

@@ -1,37 +1,31 @@
-"""The interface of a codec, and the table of numbers."""
+"""The table of codecs by number."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Final
 
+from engram_format.codecs.delta import Delta
+from engram_format.codecs.fixed_point import FixedPoint
+from engram_format.codecs.interface import Codec
+from engram_format.codecs.narrow import Narrow
+from engram_format.codecs.palette import Palette
+from engram_format.codecs.planes import Planes
+from engram_format.codecs.redeflate import Redeflate, RedeflateHere
+from engram_format.codecs.swap import Swap
+from engram_format.codecs.unshuffle import Unshuffle
+from engram_format.codecs.widen import Widen
+from engram_format.codecs.zigzag import Zigzag
 from engram_format.codecs.zstd import Zstd
 from engram_format.errors import FormatError
 
+_ALL: Final[tuple[type[Codec], ...]] = (
+    Zstd, Planes, Delta, Zigzag, Swap, Widen, Palette, FixedPoint, Narrow, Unshuffle, Redeflate,
+)  # fmt: skip
+_CODECS: Final = {codec.NUMBER: codec for codec in _ALL}
+_AT_DEPOSIT: Final = _CODECS | {RedeflateHere.NUMBER: RedeflateHere}
 
-class Codec(Protocol):
-    """One step of a frame's codec chain.
-
-    `parameters` travel with the frame; a decoder needs nothing else. Numbers are never given twice.
-    """
-
-    NUMBER: ClassVar[int]
-
-    @property
-    def parameters(self) -> bytes:
-        """What a decoder must know, at most 255 bytes."""
-        ...
-
-    def encode(self, data: bytes | memoryview) -> bytes:
-        """Return the coded form."""
-        ...
-
-    @classmethod
-    def decode(cls, data: bytes | memoryview, *, parameters: bytes, limit: int) -> bytes:
-        """Return the original, of at most `limit` bytes; raises `FormatError`, before allocating, where it would be longer."""
-        ...
-
-
-_CODECS: dict[int, type[Codec]] = {Zstd.NUMBER: Zstd}
+FILE_FILTERS: Final = frozenset({Unshuffle.NUMBER, Redeflate.NUMBER})
+"""Steps that make again what a file's own library did to a chunk; they come first in the order of encoding."""
 
 
 def codec_by_number(number: int) -> type[Codec]:
@@ -40,3 +34,8 @@ def codec_by_number(number: int) -> type[Codec]:
         return _CODECS[number]
     except KeyError as error:
         raise FormatError(f"a frame uses codec {number}, which this version of Engram does not know") from error
+
+
+def codec_at_deposit(number: int) -> type[Codec]:
+    """Return the codec with a number, for checking at once what was encoded: one that gives up rather than be slow."""
+    return _AT_DEPOSIT.get(number) or codec_by_number(number)

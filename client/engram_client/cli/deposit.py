@@ -7,17 +7,21 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from engram_client.cli.output import progress, warn, write_json
+from engram_client.cli.output import Json, as_json_map, human_size, progress, warn, write_json, write_table
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, parse_any
 from engram_format.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
+    from engram_client.transfer import Arrival
     from engram_format.catalog import Kind, Scalar
+
+_MANY: Final = 20
+"""More files than this are not told one by one."""
 
 
 @click.command(short_help="Put files in, as a new version.")
@@ -56,6 +60,7 @@ def deposit(
     from engram_client.transfer import deposit_files
 
     place, known_kind, metadata = Address.parse(to), _kind(kind), _metadata(meta, subject=subject)
+    arrivals: list[Arrival] = []
     try:
         with settings.open() as archive, progress("depositing") as show:
             version = deposit_files(
@@ -69,14 +74,64 @@ def deposit(
                 made_from=[archive.artifact(parse_any(address)).sha256 for address in made_from],
                 progress=show,
                 warn=warn,
+                arrived=arrivals.append,
                 journal=Journal.of_user(),
             )
     except Unavailable as error:
         raise Unavailable(f"{error}; the same command then goes on from what has arrived") from error
     if as_json:
-        write_json(version)
-    else:
-        click.echo(f"{version.address}  {version.added} added, {version.artifacts} in all")
+        write_json({**as_json_map(version), "deposited": [_told(arrival) for arrival in arrivals]})
+        return
+    _write_arrivals(arrivals)
+    click.echo(f"{version.address}  {version.added} added, {version.artifacts} in all")
+
+
+def _told(arrival: Arrival) -> dict[str, Json]:
+    artifact, found = arrival.artifact, arrival.description
+    return {
+        "path": artifact.address.path,
+        "kind": str(artifact.kind),
+        "size": artifact.size,
+        "stored_size": artifact.stored_size,
+        "sha256": artifact.sha256,
+        "family": None if found is None else found.family,
+        "series": [] if found is None else [series.info.name for series in found.series],
+        "metadata": as_json_map(artifact.metadata),
+    }
+
+
+def _write_arrivals(arrivals: list[Arrival]) -> None:
+    """Say of each file how small it became and what was found in it; of many files only what they come to together."""
+    if len(arrivals) > _MANY:
+        size = sum(arrival.artifact.size for arrival in arrivals)
+        stored = sum(arrival.artifact.stored_size for arrival in arrivals)
+        series = sum(len(arrival.description.series) for arrival in arrivals if arrival.description is not None)
+        click.echo(f"{len(arrivals)} files  {_shrunk(size, stored)}  {series} series")
+        return
+    rows = [
+        (
+            arrival.artifact.address.path or "",
+            str(arrival.artifact.kind),
+            human_size(arrival.artifact.size),
+            human_size(arrival.artifact.stored_size),
+            _ratio(arrival.artifact.size, arrival.artifact.stored_size),
+            "-" if arrival.description is None else f"{len(arrival.description.series)} ({arrival.description.family})",
+            str(len(arrival.artifact.metadata)),
+        )
+        for arrival in arrivals
+    ]
+    headers = ("PATH", "KIND", "SIZE", "STORED", "RATIO", "SERIES", "METADATA")
+    if rows:
+        write_table(headers, rows, right=frozenset({"SIZE", "STORED", "RATIO", "METADATA"}))
+
+
+def _shrunk(size: int, stored: int) -> str:
+    return f"{human_size(size)} in {human_size(stored)} ({_ratio(size, stored)})"
+
+
+def _ratio(size: int, stored: int) -> str:
+    """Return the stored part of the size."""
+    return f"{stored / size:.2f}" if size else "-"
 
 
 def _kind(text: str | None) -> Kind | None:

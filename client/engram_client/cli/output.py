@@ -127,6 +127,12 @@ def as_json(value: object) -> Json:
     return str(value)
 
 
+def as_json_map(value: object) -> dict[str, Json]:
+    """Return a value of several fields, or a mapping, as a JSON object."""
+    told = as_json(value)
+    return told if isinstance(told, dict) else {"value": told}
+
+
 def _is_address(value: object) -> bool:
     from engram_format.address import Address, ContentAddress
 

@@ -1,0 +1,215 @@
+"""Which codecs the frames of an array go through: tried on its first frames, then reused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from engram_format.array_type import ArrayType
+from engram_format.codecs.delta import Delta
+from engram_format.codecs.fixed_point import fixed_point_of
+from engram_format.codecs.interface import UNSIGNED, Codec, NotApplicable
+from engram_format.codecs.narrow import Narrow
+from engram_format.codecs.palette import Palette
+from engram_format.codecs.planes import Planes
+from engram_format.codecs.redeflate import Redeflate, redeflate_settings
+from engram_format.codecs.swap import Swap
+from engram_format.codecs.unshuffle import Unshuffle
+from engram_format.codecs.widen import Widen
+from engram_format.codecs.zigzag import Zigzag
+from engram_format.codecs.zstd import Zstd
+from engram_format.frame import join_frame, shorter_frame
+
+Chain = tuple[Codec, ...]
+Build = Callable[[bytes | memoryview], Chain]
+"""Makes a chain for the bytes of one frame, whose parameters may follow from them."""
+
+_SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
+"""Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
+_WORTH: Final = 0.985
+"""A slower compression is taken where it leaves less than this of what the faster one does."""
+_GIVE_UP: Final = 3
+"""After so many frames whose streams did not come back, streams are kept as they are."""
+_STREAMS_COMPARED: Final = 4
+_FAST: Final = 1
+_THOROUGH: Final = 3
+
+
+class ArrayEncoder:
+    """Encodes the frames of one array. Thread-safe; every frame can be decoded by itself."""
+
+    def __init__(self, array: ArrayType) -> None:
+        self._array = array
+        self._lock = threading.Lock()
+        self._frames = 0
+        self._known = _candidates(array.dtype, lag=array.lag)
+        self._settings: tuple[int, int, int] | None = None
+        self._opens = _opens(array)
+        self._failed = 0
+
+    def candidates(self, original: bytes | memoryview, *, pieces: Sequence[int] = ()) -> Iterator[bytes]:
+        """Yield plaintexts of a frame, the best first; take the next one where decoding does not give the original.
+
+        `pieces` are the stored lengths of the chunks that the original consists of, if the array has filters. The last one
+        is the original as it is.
+        """
+        if not self._array.filters:
+            yield self._encode(original)
+        elif self._opens and pieces:
+            opened = self._unfilter(original, pieces)
+            if opened is not None:
+                yield opened
+                self._note_failure()
+        yield join_frame((), original)
+
+    def _unfilter(self, original: bytes | memoryview, pieces: Sequence[int]) -> bytes | None:
+        """Return the plaintext with the file's own filters undone; `None` where they cannot be made again."""
+        try:
+            if self._array.filters[-1].name == "deflate" and self._settings is None:
+                settings = redeflate_settings(_first_streams(original, pieces), chunk=self._array.chunk)
+                with self._lock:
+                    self._settings = settings
+            return self._encode(original, self._filters(pieces))
+        except NotApplicable:
+            self._note_failure()
+            return None
+
+    def _note_failure(self) -> None:
+        with self._lock:
+            self._settings = None  # the next frame may tell better with which level the streams were made
+            self._failed += 1
+            self._opens = self._failed < _GIVE_UP
+
+    def _filters(self, pieces: Sequence[int]) -> Chain:
+        array = self._array
+        steps: list[Codec] = []
+        for step in reversed(array.filters):
+            if step.name == "deflate":
+                level, window_bits, memory = self._settings or (0, 0, 0)
+                steps.append(
+                    Redeflate(level=level, window_bits=window_bits, memory=memory, chunk=array.chunk, pieces=pieces)
+                )
+            else:
+                steps.append(Unshuffle(item=step.parameters[0], chunk=array.chunk))
+        return tuple(steps)
+
+    def _encode(self, original: bytes | memoryview, filters: Chain = ()) -> bytes:
+        """Encode by the first chain that applies; on sampled frames by all, which are then ordered by what they leave."""
+        plain: bytes | memoryview = original
+        for step in filters:
+            plain = step.encode(plain)
+        with self._lock:
+            number, known = self._frames, self._known
+            self._frames += 1
+        tried: list[_Tried] = []
+        for candidate in known:
+            try:
+                chain = candidate.build(plain)
+                coded = _through(chain, plain)
+            except NotApplicable:
+                continue
+            tried.append(_Tried(candidate, (*filters, *chain), coded))
+            if number not in _SAMPLED:
+                break
+        best = _best(tried)
+        if number in _SAMPLED:
+            ranked = sorted(tried, key=lambda one: len(one.coded))
+            order = [best.candidate, *(one.candidate for one in ranked if one is not best)]
+            with self._lock:
+                # What did not apply here may apply later, and is tried behind what did.
+                self._known = [*order, *(candidate for candidate in known if candidate not in order)]
+        return shorter_frame(best.chain, best.coded, original)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    build: Build
+    fast: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    candidate: _Candidate
+    chain: Chain
+    coded: bytes | memoryview
+
+
+def _best(tried: Sequence[_Tried]) -> _Tried:
+    """Return what left least; of two that are nearly equal the one that is faster."""
+    least = min(tried, key=lambda one: len(one.coded))
+    fast = min((one for one in tried if one.candidate.fast), key=lambda one: len(one.coded), default=least)
+    return fast if len(least.coded) > _WORTH * len(fast.coded) else least
+
+
+def _through(chain: Chain, data: bytes | memoryview) -> bytes | memoryview:
+    for step in chain:
+        data = step.encode(data)
+    return data
+
+
+def _first_streams(original: bytes | memoryview, pieces: Sequence[int]) -> list[memoryview]:
+    """Return the first few chunks of a frame, as they are stored."""
+    ends = list(accumulate(pieces[:_STREAMS_COMPARED]))
+    return [memoryview(original)[end - size : end] for end, size in zip(ends, pieces, strict=False)]
+
+
+def _opens(array: ArrayType) -> bool:
+    """Tell whether the filters of an array are those that can be undone and made again: shuffle, then deflate, or one of them."""
+    names = [step.name for step in array.filters]
+    shuffles = [step for step in array.filters if step.name == "shuffle"]
+    return names in (["shuffle"], ["deflate"], ["shuffle", "deflate"]) and all(
+        len(step.parameters) == 1 and 2 <= step.parameters[0] <= 255 for step in shuffles
+    )
+
+
+def _candidates(dtype: str, *, lag: int) -> list[_Candidate]:
+    """Return all chains that may suit an element type, the likeliest first; the last one always applies."""
+    order, kind, item = dtype[0], dtype[1], int(dtype[2:])
+    if kind == "c":
+        kind, item, lag = "f", item // 2, 2 * lag
+    before: Chain = ()
+    if item == 3:
+        before, item = (Widen(),), 4
+    elif kind in "SV" or item not in UNSIGNED:
+        return [*([_fixed(Planes(item=item))] if 2 <= item <= 255 else []), *_plain()]
+    elif order == ">" and item > 1:
+        before = (Swap(item=item),)
+    tail: Chain = (Zigzag(item=item),) if item == 1 else (Zigzag(item=item), Planes(item=item))
+    along = Delta(item=item, lag=lag)
+    found = [_fixed(*before, along, *tail)]
+    if lag > 1:
+        found += [_fixed(*before, along, Delta(item=item), *tail), _fixed(*before, Delta(item=item), *tail)]
+    found += [_fixed(*before, along, along, *tail)]
+    if item > 1:
+        found += [_fixed(*before, Planes(item=item)), _fixed(*before, Planes(item=item), level=_THOROUGH)]
+    if kind == "f" and item >= 4:
+        numbers: Chain = (Zigzag(item=2), Planes(item=2))
+        palette = (*before, Palette(item=item))
+        for level in (_FAST, _THOROUGH):
+            found += [
+                _fixed(*palette, Delta(item=2, lag=lag), *numbers, level=level),
+                _fixed(*palette, Planes(item=2), level=level),
+            ]
+            if item == 8:
+                found += [_times(before, lag=lag, level=level), _fixed(*before, Narrow(), Planes(item=4), level=level)]
+    return [*found, *_plain()]
+
+
+def _fixed(*steps: Codec, level: int = _FAST) -> _Candidate:
+    chain = (*steps, Zstd(level=level))
+    return _Candidate(lambda _: chain, fast=level == _FAST)
+
+
+def _plain() -> list[_Candidate]:
+    return [_fixed(), _fixed(level=_THOROUGH)]
+
+
+def _times(before: Chain, *, lag: int, level: int) -> _Candidate:
+    def build(data: bytes | memoryview) -> Chain:
+        codec = fixed_point_of(_through(before, data))
+        return (*before, codec, Delta(item=8, lag=lag), Zigzag(item=8), Planes(item=8), Zstd(level=level))
+
+    return _Candidate(build, fast=level == _FAST)
