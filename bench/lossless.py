@@ -30,8 +30,8 @@ from measuring import machine, program, verdict
 from numpy.typing import NDArray
 from real_files import files_in
 
-from engram_format.codecs.choice import ArrayEncoder
 from engram_format.frame import decode_frame
+from engram_store.array_encoder import ArrayEncoder
 
 _GROUP = 8
 _RATE_HZ = 30_000
@@ -88,7 +88,7 @@ def engram(recording: Recording) -> Coded:
     """Code the frames with the codecs that a deposit would choose."""
     start = time.process_time()
     encoders = {array.name: ArrayEncoder(array) for array, _ in recording.frames}
-    coded = [encoders[array.name].encode(frame) for array, frame in recording.frames]
+    coded = [next(encoders[array.name].candidates(frame)) for array, frame in recording.frames]
     cpu_s = time.process_time() - start
     require(all(decode_frame(one) == frame for one, (_, frame) in zip(coded, recording.frames, strict=True)), "Engram")
     return Coded(sum(map(len, coded)), cpu_s)
