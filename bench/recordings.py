@@ -153,10 +153,11 @@ def print_speeds(results: dict[str, list[Round]], *, place: str, size_mb: float,
 
 def run(options: argparse.Namespace, work: Path) -> None:
     """Make the set where none is given, run everything, print."""
-    chosen: Path | None = options.set
-    folder = (chosen or work / "set").resolve()
-    if chosen is None:
+    folder = work / "set"
+    if options.set is None:
         test_set.write(folder, seconds=options.seconds)
+    else:
+        shutil.copytree(options.set, folder)  # for the versions take turns in one folder
     first = folder / "first"
     sizes = {kind: sum((first / name).stat().st_size for name in names) / 1e6 for kind, names in CLASSES.items()}
     sizes[WHOLE] = size_of(first) / 1e6
@@ -187,7 +188,7 @@ def main() -> None:
         print(f"borg is left out, for it is not installed: {BORG_REMEDY}")
     print(machine())
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="engram-bench-") as name:
-        run(options, Path(name))
+        run(options, Path(name).resolve())
     print(machine())
 
 
