@@ -132,6 +132,8 @@ class LocationPage:
 def _predicted(values: Column, steps: Column, pack: Column) -> Column:
     """Return what each row would be if it followed the row before in the same pack, else 0 (modulo 2^32)."""
     predicted = np.zeros_like(values)
+    if len(values) < 2:
+        return predicted
     same = pack[1:] == pack[:-1]
     predicted[1:][same] = (values[:-1] + steps[:-1])[same]
     return predicted
@@ -139,7 +141,7 @@ def _predicted(values: Column, steps: Column, pack: Column) -> Column:
 
 def _accumulated(differences: Column, steps: Column, pack: Column) -> Column:
     """Undo `_predicted`: a running sum of differences and steps that begins anew where the pack changes."""
-    if not len(differences):
+    if len(differences) < 2:
         return differences
     increments = differences.astype(np.uint64)
     same = np.concatenate(([False], pack[1:] == pack[:-1]))

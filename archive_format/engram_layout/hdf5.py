@@ -63,7 +63,7 @@ def _arrays(hdf5: h5py.File, file: BinaryIO, *, size: int, warnings: list[str]) 
     found: list[StoredArray] = []
     aliases: dict[str, int] = {}
     soft_links: list[str] = []
-    damaged, chunks = 0, 0
+    damaged, chunks, user_block = 0, 0, int(hdf5.userblock_size)
     for item in walk(hdf5):
         match item:
             case Cut():
@@ -76,7 +76,7 @@ def _arrays(hdf5: h5py.File, file: BinaryIO, *, size: int, warnings: list[str]) 
                 aliases[path] = address
             case Found():
                 try:
-                    array = stored_array(item, file=file, size=size, user_block=int(hdf5.userblock_size))
+                    array = stored_array(item, file=file, size=size, user_block=user_block)
                 except UNREADABLE:
                     damaged += 1
                     continue

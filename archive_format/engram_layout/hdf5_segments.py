@@ -67,6 +67,8 @@ class StoredArray:
 
     def at_shift(self, shift: int) -> StoredArray:
         """Return the same array with offsets from the file's first byte."""
+        if shift == 0:
+            return self
         match self.storage:
             case Contiguous(offset):
                 return replace(self, storage=Contiguous(offset + shift))
@@ -91,16 +93,18 @@ def stored_array(found: Found, *, file: BinaryIO, size: int, user_block: int) ->
     for whatever does not hold together. Raises what h5py raises for damaged objects.
     """
     dataset = found.dataset
-    dtype = _dtype(dataset.get_type())
-    space = dataset.get_space()
-    if dtype is None or not is_local(dataset) or space.get_simple_extent_type() == h5py.h5s.NULL:
+    creation = dataset.get_create_plist()
+    layout, shape = creation.get_layout(), dataset.shape
+    if not shape or layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED) or not is_local(dataset):
         return None
-    shape = tuple(int(length) for length in dataset.shape)
-    layout = dataset.get_create_plist().get_layout()
+    dtype = _dtype(dataset.get_type())
+    if dtype is None:
+        return None
+    shape = tuple(int(length) for length in shape)
     storage: Contiguous | Chunked | None = None
     if layout == h5py.h5d.CONTIGUOUS:
         storage = _contiguous(dataset, dtype=dtype, shape=shape)
-    elif layout == h5py.h5d.CHUNKED:
+    else:
         storage = _chunked(dataset, dtype=dtype, shape=shape)
     if storage is None:
         return None
@@ -274,6 +278,8 @@ def _all_masked(storage: Chunked) -> int:
 
 
 def _within(array: StoredArray, size: int) -> bool:
+    if isinstance(array.storage, Contiguous):
+        return array.storage.offset + array.nbytes <= size
     begins, ends = array.extents()
     return bool((begins < size).all() and (ends <= size).all())
 
@@ -283,12 +289,13 @@ def _agrees(dataset: h5py.h5d.DatasetID, array: StoredArray, file: BinaryIO, shi
     shape = array.shape
     match array.storage:
         case Contiguous(offset):
-            last = min(shape[-1], max(1, _CHECKED_BYTES // array.item)) if shape else 1
-            count = (*(1 for _ in shape[:-1]), last) if shape else ()
+            begin, stop = offset + shift, offset + shift + array.nbytes
+            if array.nbytes <= _CHECKED_BYTES:
+                return _bytes_at(file, begin, array.nbytes) == _read(dataset, (0,) * len(shape), shape)
+            count = (*(1 for _ in shape[:-1]), min(shape[-1], max(1, _CHECKED_BYTES // array.item)))
             first = _read(dataset, (0,) * len(shape), count)
             end = tuple(length - step for length, step in zip(shape, count, strict=True))
             final = _read(dataset, end, count)
-            begin, stop = offset + shift, offset + shift + array.nbytes
             return (
                 _bytes_at(file, begin, len(first)) == first and _bytes_at(file, stop - len(final), len(final)) == final
             )

@@ -14,7 +14,7 @@ from typing import Final
 import h5py
 import numpy as np
 
-MAX_OBJECTS: Final = 50_000
+MAX_OBJECTS: Final = 20_000
 """Groups and datasets that are looked at; what a file has beyond stays opaque."""
 MAX_VALUE_BYTES: Final = 16 * 2**20
 """A dataset larger than this is an array and never a value of the metadata."""

@@ -11,7 +11,7 @@ from engram_layout.detect import Format, detect_format
 from engram_layout.opaque import plan_opaque
 from engram_layout.plan import Planned
 
-MIN_PLANNED_BYTES: Final = 16 * 1024
+MIN_PLANNED_BYTES: Final = 2048
 """Smaller files are never looked into: their arrays would save less than it costs to describe them."""
 
 _PLANNERS: Final[Mapping[Format, str]] = {
@@ -24,18 +24,18 @@ _PLANNERS: Final[Mapping[Format, str]] = {
     Format.WAV: "wav:plan_wav",
     Format.NPY: "npy:plan_npy",
     Format.NPZ: "npy:plan_npz",
-    Format.ONNX: "onnx:plan_onnx",
+    Format.ONNX: "onnx_weights:plan_onnx",
 }
 """Module of this package and its function `(file, *, size, path) -> Planned`."""
 _RAW: Final = "raw:plan_raw"
-_RAW_SUFFIXES: Final = frozenset({".bin", ".dat"})
+_RAW_SUFFIXES: Final = frozenset({".bin", ".dat", ".eeg", ".avg", ".seg"})
 
 
 def planner_of(path: Path, *, size: int, head: bytes) -> str:
     """Return `module:function` of the planner for a file, or an empty text if it is opaque without a look.
 
     `head` is the file's first `HEAD_BYTES`, or all of it. `path` counts only where the bytes say nothing: raw samples
-    (`.bin`, `.dat`) are described by a file beside them.
+    (`.bin`, `.dat`, BrainVision's `.eeg`) are described by a file beside them.
     """
     if size < MIN_PLANNED_BYTES:
         return ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.codecs import Zstd
-from engram_format.errors import Conflict, FormatError, InvalidInput
+from engram_format.errors import Conflict, InvalidInput
 from engram_format.history import Commit, History, run_name
 from engram_format.ids import ContentId, Digest, ObjectName, SessionId
 from engram_format.index import IndexRun
@@ -24,6 +24,7 @@ from engram_store.dedup import KnownContent, mergeable, read_runs
 from engram_store.frames import FrameReader
 from engram_store.packing import PackWriter, encode_verified
 from engram_store.rows import Rows
+from engram_store.tree import read_tree
 from engram_store.vault import VaultStore
 
 _META_ROLE: Final = "meta"
@@ -159,19 +160,6 @@ def commit_session(
                 tree, count = _write_tree(writer, frames, newer, memory, manifests)
                 packs = [*packs, *writer.finish()]
         history = newer
-
-
-def read_tree(frames: FrameReader, commit: Commit) -> Iterable[tuple[TreeEntry, Location]]:
-    """Yield the entries of a version, by path, and where their manifests lie."""
-    last = ""
-    for location in commit.tree:
-        page = TreePage.from_bytes(frames.read(location))
-        if not page.entries or page.entries[0].path <= last:
-            raise FormatError(
-                f"the tree of {commit.memory}@{commit.number} is damaged: its pages do not follow one another"
-            )
-        last = page.entries[-1].path
-        yield from zip(page.entries, page.manifests, strict=True)
 
 
 def _require_same(frames: FrameReader, commit: Commit, ended: list[Ended]) -> Commit:

@@ -120,6 +120,7 @@ class DepositSession:
         self._broken: BaseException | None = None
         self._packs: PackWriter | None = None
         history = store.refresh()
+        self._next_number = len(history.commits.get(memory, ())) + 1
         self._committed = self._find_commit(history)
         if self._committed is None:
             history.require_readable()
@@ -137,8 +138,8 @@ class DepositSession:
 
     @property
     def next_number(self) -> int:
-        """The number that this session's version would have if it were committed now."""
-        return len(self._store.refresh().commits.get(self._memory, ())) + 1
+        """The number that this session's version has if nobody commits to the memory before it does."""
+        return self._next_number
 
     def durable(self, path: str) -> int:
         """Return how many bytes of the artifact at `path` would survive a crash now."""

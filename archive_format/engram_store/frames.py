@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from engram_format import shards
 from engram_format.errors import Damaged, FormatError, NotFound, Precondition
-from engram_format.frame import decode_frame
+from engram_format.frame import decode_frame, decode_frame_unfiltered
 from engram_format.ids import ObjectName
 from engram_format.location import Location, PackRef
 from engram_format.pack import PackCipher, PackHeader
@@ -21,14 +21,31 @@ from engram_store.vault import VaultStore
 
 logger = logging.getLogger(__name__)
 
+ReadT = TypeVar("ReadT")
+Get = Callable[[PackRef, Span], bytes | memoryview]
+"""Fetches a span of a pack."""
+
 _MAX_SPAN_BYTES: Final = 4 * 2**20
 """Neighbouring frames are fetched together up to this many bytes ..."""
 _MAX_SPAN_ORIGINALS: Final = 8 * 2**20
 """... and as long as their originals have no more than this together."""
 _SPANS_AHEAD: Final = 4
 """Spans fetched and decoded ahead of the reader: bounds the memory of a read."""
+_WINDOW_BYTES: Final = 128 * 1024
+"""With a single small frame so much is fetched of what lies before it: a tree stands behind the manifests that it names."""
+_WINDOWS: Final = 8
 _CACHED_FRAMES: Final = 64
 _MAX_CACHED_FRAME_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Unfiltered:
+    """Chunks of an array as they were before the filters of their file, side by side, in place of a frame's original."""
+
+    chunks: memoryview
+
+    def __len__(self) -> int:
+        return len(self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,7 @@ class FrameReader:
         self._workers = workers
         self._lock = threading.Lock()
         self._cache: OrderedDict[Location, bytes] = OrderedDict()
+        self._windows: OrderedDict[PackRef, tuple[Span, bytes]] = OrderedDict()
         self._repairing = threading.Lock()
         self._repaired: tuple[ObjectName, bytes] | None = None
 
@@ -61,7 +79,7 @@ class FrameReader:
             if location in self._cache:
                 self._cache.move_to_end(location)
                 return self._cache[location]
-        (original,) = self._read_run(_Run(location.pack, (location,)))
+        (original,) = self._fetch(_Run(location.pack, (location,)), self._from_window, _original)
         data = bytes(original)
         if len(data) <= _MAX_CACHED_FRAME_BYTES:
             with self._lock:
@@ -70,33 +88,88 @@ class FrameReader:
                     self._cache.popitem(last=False)
         return data
 
-    def stream(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview]:
-        """Yield the originals of frames in order, fetching a bounded number of spans ahead."""
-        ahead: deque[Future[list[bytes | memoryview]]] = deque()
+    def stream(
+        self, locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIGINALS
+    ) -> Iterator[bytes | memoryview]:
+        """Yield the originals of frames in order, fetching a bounded number of spans ahead.
+
+        A span has originals of at most `span_originals` bytes together, or one frame: short ones come sooner, in parallel.
+        """
+        for originals in self._ahead(_runs(locations, span_originals=span_originals), self._read_run):
+            yield from originals
+
+    def stream_elements(
+        self, locations: Iterable[Location], *, span_originals: int
+    ) -> Iterator[bytes | memoryview | Unfiltered]:
+        """Yield frames as `stream` does, but chunks without the filters of their file where a frame holds them so."""
+        for elements in self._ahead(_runs(locations, span_originals=span_originals), self._read_elements):
+            yield from elements
+
+    def stream_each(self, locations: Iterable[Location]) -> Generator[bytes | memoryview | Damaged, None, None]:
+        """Yield the originals of frames in order, and for one that cannot be read the error, after which the others follow."""
+        for originals in self._ahead(_runs(locations, span_originals=_MAX_SPAN_ORIGINALS), self._read_each):
+            yield from originals
+
+    def _ahead(self, runs: Iterable[_Run], read: Callable[[_Run], list[ReadT]]) -> Iterator[list[ReadT]]:
+        ahead: deque[Future[list[ReadT]]] = deque()
         try:
-            for run in _runs(locations):
-                ahead.append(self._submit(run))
+            for run in runs:
+                ahead.append(self._submit(read, run))
                 if len(ahead) > _SPANS_AHEAD:
-                    yield from ahead.popleft().result()
+                    yield ahead.popleft().result()
             while ahead:
-                yield from ahead.popleft().result()
+                yield ahead.popleft().result()
         finally:
             for future in ahead:
                 future.cancel()
 
-    def _submit(self, run: _Run) -> Future[list[bytes | memoryview]]:
+    def _submit(self, read: Callable[[_Run], list[ReadT]], run: _Run) -> Future[list[ReadT]]:
         try:
-            return self._workers.submit(self._read_run, run)
+            return self._workers.submit(read, run)
         except RuntimeError as error:  # what an executor says after its shutdown
             raise Precondition("the archive was closed while it was read: open it again") from error
 
+    def _from_window(self, pack: PackRef, span: Span) -> bytes | memoryview:
+        """Return a span of a pack out of what was fetched with another one near it, else fetch what lies before it too."""
+        if span.length > _WINDOW_BYTES:
+            return self._get(pack, span)
+        with self._lock:
+            around, held = self._windows.get(pack, (None, b""))
+            if around is not None and around.start <= span.start and span.stop <= around.stop:
+                return memoryview(held)[span.start - around.start : span.stop - around.start]
+        start = max(0, span.stop - _WINDOW_BYTES)
+        held = self._get(pack, Span(start, span.stop - start))
+        with self._lock:
+            self._windows[pack] = Span(start, span.stop - start), held
+            self._windows.move_to_end(pack)
+            while len(self._windows) > _WINDOWS:
+                self._windows.popitem(last=False)
+        return memoryview(held)[span.start - start :]
+
+    def _get(self, pack: PackRef, span: Span) -> bytes:
+        return self._store.backend.get(pack.name.key, span)
+
+    def _read_each(self, run: _Run) -> list[bytes | memoryview | Damaged]:
+        """Read a run, or frame by frame where a part of it cannot be read."""
+        try:
+            return [*self._read_run(run)]
+        except Damaged as error:
+            if len(run.frames) == 1:
+                return [error]
+        return [original for frame in run.frames for original in self._read_each(_Run(run.pack, (frame,)))]
+
     def _read_run(self, run: _Run) -> list[bytes | memoryview]:
+        return self._fetch(run, self._get, _original)
+
+    def _read_elements(self, run: _Run) -> list[bytes | memoryview | Unfiltered]:
+        return self._fetch(run, self._get, _elements)
+
+    def _fetch(self, run: _Run, get: Get, decode: Callable[[bytes | memoryview, Location], ReadT]) -> list[ReadT]:
         cipher = self._cipher(run.pack)
         span = run.span
         key = run.pack.name.key
         try:
-            data = memoryview(self._store.backend.get(key, span))
-            return self._decode(cipher, run.frames, data, base=span.start)
+            return self._decode(cipher, run.frames, memoryview(get(run.pack, span)), decode, base=span.start)
         except Damaged as error:
             logger.warning("object %s of vault %s is damaged and is being repaired for reading", key, self._store.vault)
             whole = self._repair(run.pack, cause=error)
@@ -105,7 +178,7 @@ class FrameReader:
                 f"object {key} of vault {self._store.name!r} is missing from {self._store.backend.url}: "
                 "deposit its content again, or restore it from a copy"
             ) from error
-        return self._decode(cipher, run.frames, memoryview(whole), base=0)
+        return self._decode(cipher, run.frames, memoryview(whole), decode, base=0)
 
     def _cipher(self, pack: PackRef) -> PackCipher:
         key = self._store.session_key(pack.session)
@@ -114,20 +187,19 @@ class FrameReader:
 
     @staticmethod
     def _decode(
-        cipher: PackCipher, frames: Sequence[Location], data: memoryview, *, base: int
-    ) -> list[bytes | memoryview]:
-        originals = []
+        cipher: PackCipher,
+        frames: Sequence[Location],
+        data: memoryview,
+        decode: Callable[[bytes | memoryview, Location], ReadT],
+        *,
+        base: int,
+    ) -> list[ReadT]:
+        found = []
         for frame in frames:
-            place = frame.place
-            start = place.offset - base
-            plaintext = cipher.decrypt_frame(place.index, data[start : start + place.length])
-            original = decode_frame(plaintext)
-            if len(original) != place.raw_size:
-                raise FormatError(
-                    f"frame {place.index} of pack {frame.pack.pack} has another length than its recipe says"
-                )
-            originals.append(original)
-        return originals
+            start = frame.place.offset - base
+            plaintext = cipher.decrypt_frame(frame.place.index, data[start : start + frame.place.length])
+            found.append(decode(plaintext, frame))
+        return found
 
     def _repair(self, pack: PackRef, *, cause: Damaged) -> bytes:
         """Rebuild a whole pack in memory; what is stored stays as it is, for `engram verify` to report."""
@@ -146,7 +218,21 @@ class FrameReader:
             ) from cause
 
 
-def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
+def _original(plaintext: bytes | memoryview, frame: Location) -> bytes | memoryview:
+    original = decode_frame(plaintext)
+    if len(original) != frame.place.raw_size:
+        raise FormatError(
+            f"frame {frame.place.index} of pack {frame.pack.pack} has another length than its recipe says"
+        )
+    return original
+
+
+def _elements(plaintext: bytes | memoryview, frame: Location) -> bytes | memoryview | Unfiltered:
+    chunks = decode_frame_unfiltered(plaintext)
+    return _original(plaintext, frame) if chunks is None else Unfiltered(memoryview(chunks).toreadonly())
+
+
+def _runs(locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIGINALS) -> Iterator[_Run]:
     """Join frames that lie side by side in a pack, up to a span's length."""
     run: list[Location] = []
     size = originals = 0
@@ -157,7 +243,7 @@ def _runs(locations: Iterable[Location]) -> Iterator[_Run]:
             and location.pack == last.pack
             and location.place.offset == last.place.offset + last.place.length
             and size + location.place.length <= _MAX_SPAN_BYTES
-            and originals + location.place.raw_size <= _MAX_SPAN_ORIGINALS
+            and originals + location.place.raw_size <= span_originals
         )
         if run and not joins:
             yield _Run(run[0].pack, tuple(run))

@@ -22,12 +22,15 @@ class Rows:
         self.size = 0
         """Bytes of the originals of all frames."""
         self.count = 0
+        self.stored_size = 0
+        """Bytes of ciphertext in all frames."""
 
     def append(self, location: Location) -> None:
         """Add the next frame."""
         self._recent.append(location)
         self.size += location.place.raw_size
         self.count += 1
+        self.stored_size += location.place.length
         if len(self._recent) == MAX_PAGE_FRAMES:
             self._pages.append(LocationPage.of(self._recent))
             self._recent = []
@@ -41,11 +44,6 @@ class Rows:
         """Return all rows in pages; one page (perhaps empty) if they are few enough to stand in a manifest."""
         recent = [LocationPage.of(self._recent)] if self._recent or not self._pages else []
         return [*self._pages, *recent]
-
-    @property
-    def stored_size(self) -> int:
-        """Bytes of ciphertext in all frames."""
-        return sum(page.stored_size for page in self.pages())
 
     @property
     def fits_inline(self) -> bool:

@@ -10,11 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -31,6 +36,14 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CONNECTIONS = 32
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
+_MAX_CLIENTS = 4
+
+Settings = tuple[str | None, tuple[tuple[str, str], ...], tuple[tuple[int, int], ...]]
+
+_loader = botocore.loaders.create_loader()
+"""Holds the description of S3, which takes long to read."""
+_clients_lock = threading.Lock()
+_clients: OrderedDict[Settings, S3Client] = OrderedDict()
 
 
 class S3Backend:
@@ -45,7 +58,7 @@ class S3Backend:
         self._bucket = bucket
         with self._errors("use"):
             try:
-                self._client = _connect(endpoint_url or os.environ.get("ENGRAM_S3_ENDPOINT_URL") or None)
+                self._client = _client(endpoint_url or os.environ.get("ENGRAM_S3_ENDPOINT_URL") or None)
             except ValueError as error:
                 raise InvalidInput(
                     "the endpoint for S3 is no URL; set ENGRAM_S3_ENDPOINT_URL to one such as https://s3.example.org"
@@ -144,9 +157,47 @@ class S3Backend:
             raise error_for_transport(error, S3Task(doing, self._bucket, key)) from error
 
 
+def _client(endpoint_url: str | None) -> S3Client:
+    """Return a client for the settings as they are now: the one made before, if nothing has changed since.
+
+    Making one takes boto3 longer than most reads take; clients may be shared by threads.
+    """
+    settings = _settings(endpoint_url)
+    with _clients_lock:
+        if settings not in _clients:
+            _clients[settings] = _connect(endpoint_url)
+        _clients.move_to_end(settings)
+        while len(_clients) > _MAX_CLIENTS:
+            _clients.popitem(last=False)
+        return _clients[settings]
+
+
+def _settings(endpoint_url: str | None) -> Settings:
+    """Return all that a client is made from: the environment, and when the files that it may name were changed."""
+    told = {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name in ("HOME", "PATH")}
+    files = [
+        Path(told.get(name, default)).expanduser()
+        for name, default in (
+            ("AWS_CONFIG_FILE", "~/.aws/config"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        )
+    ]
+    return (endpoint_url, tuple(sorted(told.items())), tuple(map(_changed, files)))
+
+
+def _changed(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except (OSError, RuntimeError):
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 def _connect(endpoint_url: str | None) -> S3Client:
     """Return a client of its own session, so that threads and tests share no settings."""
-    session = boto3.Session()
+    core = botocore.session.Session()
+    core.register_component("data_loader", _loader)
+    session = boto3.Session(botocore_session=core)
     config = Config(
         connect_timeout=_CONNECT_TIMEOUT_S,
         read_timeout=_READ_TIMEOUT_S,
@@ -156,10 +207,15 @@ def _connect(endpoint_url: str | None) -> S3Client:
     )
     # Part of every signature. boto3 does not read AWS_REGION as Amazon's other kits do; other servers take any region.
     region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+    by_path = config.merge(Config(s3={"addressing_style": "path"}))
+    if endpoint_url is not None and not _is_amazons(endpoint_url):
+        return session.client("s3", region_name=region, endpoint_url=endpoint_url, config=by_path)
     client = session.client("s3", region_name=region, endpoint_url=endpoint_url, config=config)
-    host = urlsplit(client.meta.endpoint_url).hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+    if _is_amazons(client.meta.endpoint_url):
         return client
     # Known only now, because the endpoint may also come from the AWS settings.
-    by_path = config.merge(Config(s3={"addressing_style": "path"}))
     return session.client("s3", region_name=region, endpoint_url=endpoint_url, config=by_path)
+
+
+def _is_amazons(endpoint_url: str) -> bool:
+    return (urlsplit(endpoint_url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))

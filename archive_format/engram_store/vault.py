@@ -49,6 +49,11 @@ class VaultStore:
         return self._newest_keys.name
 
     @property
+    def known(self) -> History:
+        """The history as far as it has been read, which grows and never changes."""
+        return self._history
+
+    @property
     def id_key(self) -> bytes:
         """The key of content ids."""
         return self._newest_keys.id_key
@@ -81,13 +86,19 @@ class VaultStore:
 
     def check_end(self, history: History) -> None:
         """Raise `Damaged` where a record is missing behind `history`: what follows would be lost if its slot were taken."""
+        for _ in self._listed(history):
+            pass
+
+    def _listed(self, history: History) -> Iterator[int]:
+        """Yield the numbers of the records behind `history`; raises `Damaged` where one is missing before another."""
         expected = history.length
-        for found in self.backend.list("log/", start_after=Record.key_for(expected - 1)):
+        for found in self.backend.list("log/", start_after=Record.key_for(expected - 1) if expected else ""):
             if found.key != Record.key_for(expected):
                 raise Damaged(
                     f"the log of vault {self.name!r} has {found.key} but not {Record.key_for(expected)}: "
                     "restore the missing record from a copy"
                 )
+            yield expected
             expected += 1
 
     def append(self, record: Record) -> bool:
@@ -104,22 +115,32 @@ class VaultStore:
         Raises `Damaged` where the chain is broken or, the first time, where records lie behind its end.
         """
         with self._refreshing:
-            first = self._history.length == 0
-            while True:
-                entries = list(self._new_entries(self._history.length))
-                if entries:
-                    self._history = self._history.extend(entries)
-                if len(entries) < _READ_AHEAD:
-                    break
+            if self._history.length == 0:
+                self._history = self._first_history()
+            else:
+                self._follow()
             if self._history.length == 0:
                 raise Damaged(
                     f"vault {self.name!r} has no log: if its creation was cut, 'engram vault create {self.name}' completes "
                     "it; else restore its first record from a copy"
                 )
-            if first:
-                self._check_public_key()
-                self.check_end(self._history)
             return self._history
+
+    def _first_history(self) -> History:
+        """Read the whole log."""
+        history = History().extend(self._listed_entries())
+        if history.length:
+            self._check_public_key(history)
+        return history
+
+    def _follow(self) -> None:
+        """Read what is new in the log."""
+        while True:
+            entries = list(self._new_entries(self._history.length))
+            if entries:
+                self._history = self._history.extend(entries)
+            if len(entries) < _READ_AHEAD:
+                return
 
     def session_key(self, session: SessionId) -> SessionKey:
         """Return the key of a session of this vault, unsealing it at first use."""
@@ -190,6 +211,18 @@ class VaultStore:
         except Precondition as error:
             raise FormatError(f"{what} is damaged: its sealed key does not open") from error
 
+    def _listed_entries(self) -> Iterator[LogEntry]:
+        """Yield the whole log, whose records are listed first and then fetched in parallel."""
+        count = sum(1 for _ in self._listed(History()))
+        for start in range(0, count, _READ_AHEAD):
+            slots = range(start, min(start + _READ_AHEAD, count))
+            for seq, data in zip(slots, self._workers.map(self._fetch, slots), strict=True):
+                if data is None:
+                    raise Damaged(
+                        f"{Record.key_for(seq)} of vault {self.name!r} vanished while the log was read: restore it"
+                    )
+                yield self._entry(seq, data)
+
     def _new_entries(self, start: int) -> Iterator[LogEntry]:
         """Yield up to `_READ_AHEAD` entries from slot `start` on, fetched in parallel once the log shows to be long."""
         first = self._fetch(start)
@@ -227,10 +260,10 @@ class VaultStore:
         except (Damaged, Precondition):
             return None
 
-    def _check_public_key(self) -> None:
+    def _check_public_key(self, history: History) -> None:
         """Raise `Damaged` where an EPOCH record names another public key than the wrapped keys say: it is somebody else's."""
-        keys = self.keys.get(self._history.epoch)
-        if keys is None or keys.public != self._history.public:
+        keys = self.keys.get(history.epoch)
+        if keys is None or keys.public != history.public:
             raise Damaged(
                 f"the log of vault {self.name!r} names a public key that is not the vault's: do not deposit into it"
             )

@@ -14,6 +14,7 @@ from engram_format.location import Location
 from engram_format.record import Record
 from engram_format.session import SessionHeader
 from engram_store.inspection import inspect_object
+from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 
 
@@ -56,18 +57,24 @@ def verify_versions(
     for commit in commits:
         version = f"{reader.store.name}/{commit.memory}@{commit.number}"
         try:
-            for found in reader.entries(commit, below=below):
-                if found.manifest_at not in seen:
-                    seen.add(found.manifest_at)
-                    yield _verify_artifact(reader, found, subject=f"{version}:{found.entry.path}", read_data=read_data)
+            for found, _, pieces in read_many(
+                reader, _unseen(reader.entries(commit, below=below), seen), data=read_data
+            ):
+                yield _verify_artifact(pieces, subject=f"{version}:{found.entry.path}")
         except Damaged as error:
             yield Finding(version, FindingKind.LOST, 0, f"its tree cannot be read: {error}")
 
 
-def _verify_artifact(reader: VaultReader, found: Found, *, subject: str, read_data: bool) -> Finding:
+def _unseen(entries: Iterable[Found], seen: set[Location]) -> Iterator[Found]:
+    for found in entries:
+        if found.manifest_at not in seen:
+            seen.add(found.manifest_at)
+            yield found
+
+
+def _verify_artifact(pieces: Iterable[bytes], *, subject: str) -> Finding:
     try:
-        manifest = reader.manifest(found)
-        size = sum(map(len, reader.read(manifest))) if read_data else 0
+        size = sum(map(len, pieces))
     except Damaged as error:
         return Finding(subject, FindingKind.LOST, 0, str(error))
     return Finding(subject, FindingKind.SOUND, size)

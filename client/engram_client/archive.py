@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import (
@@ -17,11 +17,15 @@ from engram_format.catalog import (
     ArtifactSpec,
     Finding,
     Memory,
+    Recording,
     ReplayResult,
     Vault,
     Version,
 )
 from engram_layout import Plan
+
+if TYPE_CHECKING:
+    from engram_client.views import ArtifactView
 
 
 class Deposit(Protocol):
@@ -112,8 +116,11 @@ class Archive(Protocol):
         """Return one version; without a number the newest."""
         ...
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path.
+
+        Those up to the path `after` are left out.
+        """
         ...
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -128,6 +135,46 @@ class Archive(Protocol):
         """Yield the artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256.
 
         Raises `Damaged` instead of yielding anything that is not what was deposited.
+        """
+        ...
+
+    def recording(self, address: AnyAddress) -> Recording:
+        """Return what was found in an artifact when it was deposited: its series and tables.
+
+        Raises `Precondition` for an artifact that is kept as plain bytes.
+        """
+        ...
+
+    def read_series(
+        self,
+        address: AnyAddress,
+        series: str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        channels: tuple[int, int | None] | None = None,
+        physical: bool = False,
+    ) -> Iterator[AnyArray]:
+        """Yield a slice of a series, samples `start` up to `stop`, in blocks (time, channel, ...) along time, at least one.
+
+        `channels` are the first and the one after the last, `None` for all that follow. With `physical`, float64 in the
+        series' unit. Only what the slice touches is read. Raises `NotFound` with the nearest names, and `InvalidInput` for
+        a slice that does not lie in the series.
+        """
+        ...
+
+    def __getitem__(self, address: str | AnyAddress) -> ArtifactView:
+        """Return a view of an artifact, whose series are indexed as numpy's arrays are.
+
+        >>> archive["retina/bars@3:session.nwb"].series["/acquisition/E"][30_000:60_000, 0:16]  # doctest: +SKIP
+        """
+        ...
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path and with their metadata, each with its bytes.
+
+        For many small artifacts, which are fetched together. Bytes that cannot be read raise `Damaged` where they end, and
+        the next artifact follows; bytes that are not taken before the next artifact is asked for are skipped.
         """
         ...
 

@@ -6,8 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engram_client.archive import Archive
+from engram_client.views import Views
 from engram_format.identity import Identity
 from engram_server import engine
+
+
+class EmbeddedArchive(Views, engine.Archive):
+    """The engine's archive with views of what is in it."""
 
 
 def create_archive(url: str, *, keystore: str | None = None, identity: Identity) -> None:
@@ -20,7 +25,7 @@ def create_archive(url: str, *, keystore: str | None = None, identity: Identity)
 
 def open_embedded(url: str, *, keystore: str | None = None, identity: Identity) -> Archive:
     """Open an archive in a directory or at `s3://bucket/prefix`; raises `NotFound` or `Denied`."""
-    return engine.open_archive(url, keystore=keystore, identity=identity)
+    return EmbeddedArchive(engine.open_repository(url, keystore=keystore, identity=identity))
 
 
 def serve_archive(

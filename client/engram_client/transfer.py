@@ -23,6 +23,7 @@ from engram_layout import HEAD_BYTES, Planned
 from engram_layout.sandbox import PlannerProcess
 
 _READ_BYTES = 1 << 20
+_PERMISSIONS = 0o777
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +166,9 @@ def restore_file(
 ) -> Path:
     """Write the artifact's bytes from `start` up to `stop` to `dest`, a file's name or a folder, and return the file's path.
 
-    The file appears under its name when all bytes are there and checked, or not at all; it is readable by its owner only. A
-    whole restore has the original's time of change. Raises `AlreadyExists` if the name is taken, unless `force`, and
-    `Damaged` if what comes is not what was deposited.
+    The file appears under its name when all bytes are there and checked, or not at all. A whole restore has the original's
+    time of change and permissions; a part of an artifact is readable by its owner only. Raises
+    `AlreadyExists` if the name is taken, unless `force`, and `Damaged` if what comes is not what was deposited.
     """
     artifact = archive.artifact(address)
     path = destination_of(artifact, dest)
@@ -176,8 +177,8 @@ def restore_file(
         for piece in _checked(archive, artifact, start=start, stop=stop, progress=progress or _say_nothing):
             file.write(piece)
         file.flush()
-        if artifact.time_ns and start == 0 and stop is None:
-            os.utime(file.fileno(), ns=(artifact.time_ns, artifact.time_ns))
+        if start == 0 and stop is None:
+            restore_attributes(file.fileno(), artifact)
     return path
 
 
@@ -196,6 +197,17 @@ def restore_stream(
         out.write(piece)
     out.flush()
     return artifact
+
+
+def restore_attributes(file: int, artifact: Artifact) -> None:
+    """Give an open file the time of change and the permissions of the original, as far as they are known.
+
+    Only permissions: a file that would run as another user, or with another group, is none of ours to make.
+    """
+    if artifact.time_ns:
+        os.utime(file, ns=(artifact.time_ns, artifact.time_ns))
+    if artifact.mode:
+        os.fchmod(file, artifact.mode & _PERMISSIONS)
 
 
 def destination_of(artifact: Artifact, dest: Path) -> Path:
@@ -229,16 +241,26 @@ def _checked(
 
 
 def _walk(folder: Path, *, warn: Warn) -> Iterator[tuple[Path, os.stat_result]]:
-    with local_errors(folder, "read"):
-        entries = [(entry, entry.lstat()) for entry in sorted(folder.iterdir())]
-    for entry, status in entries:
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(entry, warn=warn)
+    """Yield the regular files below a folder, each folder's in order of name, however deep they lie."""
+    waiting = [(folder, _status_by_link(folder))]
+    while waiting:
+        entry, status = waiting.pop()
+        if entry == folder or stat.S_ISDIR(status.st_mode):
+            with local_errors(entry, "read"):
+                below = sorted(entry.iterdir(), reverse=True)
+            if not below:
+                warn(f"{entry} is left out: it is an empty folder")
+            waiting.extend((path, _status_by_link(path)) for path in below)
         elif stat.S_ISREG(status.st_mode):
             yield entry, status
         else:
             what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
             warn(f"{entry} is left out: it is {what}")
+
+
+def _status_by_link(path: Path) -> os.stat_result:
+    with local_errors(path, "read"):
+        return path.lstat()
 
 
 def _artifact_path(name: str, *, to: Address, alone: bool) -> str:

@@ -159,7 +159,11 @@ class TestDeposit:
     def test_prints_the_version_on_stdout_and_progress_on_stderr(self, engram, archive, tmp_path):
         (tmp_path / "a.bin").write_bytes(bytes(3 << 20))
         result = engram("deposit", tmp_path / "a.bin", "--to", "retina/bars", "-m", "hello")
-        assert result.stdout == "retina/bars@1  1 added, 1 in all\n"
+        assert [line.split() for line in result.stdout.splitlines()[:2]] == [
+            ["PATH", "KIND", "SIZE", "STORED", "RATIO", "SERIES", "METADATA"],
+            ["a.bin", "file", "3.0", "MiB", "3.0", "MiB", "1.00", "-", "0"],
+        ]
+        assert result.stdout.splitlines()[2:] == ["retina/bars@1  1 added, 1 in all"]
         assert result.stderr.splitlines()[-1] == "depositing: 100 % (3.0 MiB of 3.0 MiB)"
         assert archive.version(MEMORY).message == "hello"
 

@@ -16,7 +16,7 @@ from engram_testing.simulator import SimulatedArchive
 from engram_client.journal import Journal
 from engram_client.transfer import Advance, deposit_files, restore_file, restore_stream
 from engram_format.address import Address, ContentAddress
-from engram_format.catalog import Kind
+from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.errors import AlreadyExists, Damaged, Exhausted, InvalidInput, NotFound, Unavailable
 
 MIB = 1 << 20
@@ -116,6 +116,37 @@ class TestDeposit:
             deposit_files(archive, [tmp_path / "pipe"], to=MEMORY)
         with pytest.raises(NotFound, match="does not exist"):
             deposit_files(archive, [tmp_path / "nothing"], to=MEMORY)
+
+    def test_an_empty_folder_among_others_is_left_out_with_a_warning(self, archive, tmp_path):
+        (tmp_path / "in" / "hollow").mkdir(parents=True)
+        (tmp_path / "in" / "a").touch()
+        told: list[str] = []
+        assert deposit_files(archive, [tmp_path / "in"], to=MEMORY, warn=told.append).added == 1
+        assert told == [f"{tmp_path}/in/hollow is left out: it is an empty folder"]
+
+    def test_folders_may_lie_as_deep_as_a_path_is_long(self, archive, tmp_path):
+        deep = tmp_path / "in"
+        for _ in range(500):
+            deep = deep / "d"
+        deep.mkdir(parents=True)
+        (deep / "x").write_bytes(b"deep")
+        deposit_files(archive, [tmp_path / "in"], to=MEMORY)
+        assert held(archive, f"retina/bars:{'d/' * 500}x") == b"deep"
+
+    def test_folders_deeper_than_a_path_may_be_are_refused_by_name(self, archive, tmp_path):
+        folders = [tmp_path / "in"]
+        try:
+            for _ in range(1100):
+                folders[-1].mkdir()
+                folders.append(folders[-1] / "d")
+            folders[-1].touch()
+            with pytest.raises(InvalidInput, match="is no artifact path"):
+                deposit_files(archive, [tmp_path / "in"], to=MEMORY)
+        finally:
+            # From the innermost on, because Python's own removal of a tree gives up at this depth.
+            folders.pop().unlink(missing_ok=True)
+            for folder in reversed(folders):
+                folder.rmdir()
 
     def test_an_empty_folder_is_refused(self, archive, tmp_path):
         with pytest.raises(InvalidInput, match="nothing to deposit"):
@@ -264,6 +295,14 @@ class TestRestore:
         assert out.read_bytes() == recording.read_bytes()
         assert out.stat().st_mtime_ns == 1_600_000_000_123_456_789
         assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+    def test_gives_the_permissions_of_the_original_and_to_a_part_only_the_owners(self, archive, tmp_path):
+        spec = ArtifactSpec(path="tool", size=2, mode=0o4755)
+        address = archive.add_version(MEMORY, {"tool": (spec, b"#!")}, message="", author="").address.of("tool")
+        out = restore_file(archive, address, tmp_path / "tool")
+        assert stat.S_IMODE(out.stat().st_mode) == 0o755
+        part = restore_file(archive, address, tmp_path / "part", start=1)
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600
 
     def test_into_a_folder_takes_the_artifacts_own_name(self, archive, kept, tmp_path):
         (tmp_path / "into").mkdir()

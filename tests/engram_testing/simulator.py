@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engram_client.views import Views
 from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
     AnyArray,
@@ -19,6 +20,7 @@ from engram_format.catalog import (
     FindingKind,
     Kind,
     Memory,
+    Recording,
     ReplayResult,
     Vault,
     Version,
@@ -114,7 +116,7 @@ class SimulatedDeposit:
         self.close()
 
 
-class SimulatedArchive:
+class SimulatedArchive(Views):
     """Fulfils the `Archive` protocol; `fail_with` makes every call raise."""
 
     url = "simulated"
@@ -182,9 +184,9 @@ class SimulatedArchive:
             raise NotFound(f"{address} does not exist: the newest version is @{len(versions)}")
         return versions[number - 1]
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
         for path, (artifact, _) in sorted(self._artifacts[self.version(address).address].items()):
-            if address.path is None or path == address.path or path.startswith(f"{address.path}/"):
+            if path > after and (address.path is None or path == address.path or path.startswith(f"{address.path}/")):
                 yield artifact
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -208,6 +210,19 @@ class SimulatedArchive:
             raise InvalidInput(f"the range {start}:{stop} cannot be: give 0 <= start <= stop")
         # In one piece, larger than a message may be.
         return iter([self._find(address)[1][start:stop]])
+
+    def recording(self, address: AnyAddress) -> Recording:
+        self.called()
+        self._find(address)
+        raise Precondition(f"{address} is kept as plain bytes: no planner has seen it")
+
+    def read_series(self, address: AnyAddress, series: str, **_: object) -> Iterator[AnyArray]:
+        self.recording(address)
+        return iter(())
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        for artifact in self.artifacts(address):
+            yield artifact, self.read(artifact.address)
 
     def _endless(self) -> Iterator[bytes]:
         try:
@@ -284,6 +299,7 @@ class SimulatedArchive:
             stored_size=len(data) + 28,
             frames=1,
             time_ns=spec.time_ns,
+            mode=spec.mode,
             metadata=dict(spec.metadata),
             made_from=spec.made_from,
         )

@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "ls": "engram_client.cli.browse:ls",
     "show": "engram_client.cli.browse:show",
     "log": "engram_client.cli.browse:log",
+    "slice": "engram_client.cli.slice:slice_",
+    "plot": "engram_client.cli.plot:plot",
     "restore": "engram_client.cli.restore:restore",
     "replay": "engram_client.cli.replay:replay",
     "verify": "engram_client.cli.verify:verify",

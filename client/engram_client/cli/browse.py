@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from engram_client.cli.output import human_size, utc, write_fields, write_json, write_table
+from engram_client.cli.recording import show_artifact
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, ContentAddress, parse_any
 from engram_format.errors import InvalidInput, NotFound
@@ -56,8 +57,7 @@ def show(settings: Settings, *, address: str, as_json: bool) -> None:
     place = parse_any(address)
     with settings.open() as archive:
         if isinstance(place, ContentAddress) or place.path is not None:
-            artifact = archive.artifact(place)
-            _show(artifact, artifact_fields(artifact), as_json=as_json)
+            show_artifact(archive, archive.artifact(place), as_json=as_json)
         elif place.memory is not None:
             version = archive.version(place)
             _show(version, version_fields(version), as_json=as_json)
@@ -137,20 +137,6 @@ def version_fields(version: Version) -> list[tuple[str, str]]:
         ("message", version.message),
         ("artifacts", str(version.artifacts)),
         ("added", str(version.added)),
-    ]
-
-
-def artifact_fields(artifact: Artifact) -> list[tuple[str, str]]:
-    """Return all that is known of an artifact, for people."""
-    return [
-        ("artifact", str(artifact.address)),
-        ("kind", str(artifact.kind)),
-        ("size", f"{artifact.size} bytes ({human_size(artifact.size)})"),
-        ("sha256", artifact.sha256),
-        ("changed", utc(artifact.time_ns)),
-        ("stored", f"{artifact.stored_size} bytes ({human_size(artifact.stored_size)}) in {artifact.frames} frames"),
-        *(("made from", f"sha256:{digest}") for digest in artifact.made_from),
-        *((name, str(value)) for name, value in sorted(artifact.metadata.items())),
     ]
 
 

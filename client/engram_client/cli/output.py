@@ -122,6 +122,8 @@ def as_json(value: object) -> Json:
         return {str(key): as_json(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(held) for held in value]
+    if (tolist := getattr(value, "tolist", None)) is not None:  # numpy's, which is not loaded to ask for its type
+        return as_json(tolist())
     if isinstance(value, bool | int | str | None) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)

@@ -12,7 +12,7 @@ from engram_client.cli.output import printable, progress, warn
 from engram_client.cli.settings import Settings, archive_options
 from engram_client.local import local_errors
 from engram_format.address import Address, parse_any
-from engram_format.errors import Damaged, InvalidInput, NotFound
+from engram_format.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
@@ -32,7 +32,8 @@ def restore(settings: Settings, *, address: str, dest: str, start: int, stop: in
     """Write an artifact, exactly as it was deposited, to the file or into the folder DEST, or to stdout if DEST is -.
 
     An ADDRESS without a path, or of a folder, restores all artifacts there below the folder DEST. A DEST that ends in / is a
-    folder, and made. A file appears under its name only when it is complete and checked, and only you can read it.
+    folder, and made. A file appears under its name only when it is complete and checked,
+    with the time of change and the permissions that it had.
     """
     place = parse_any(address)
     version = place if isinstance(place, Address) and place.path is None else None
@@ -78,20 +79,14 @@ def _restore_artifact(
 
 def _restore_version(archive: Archive, version: Address, dest: Path, *, force: bool, show: Progress) -> None:
     """Restore all artifacts below an address; one that cannot be is told, and does not keep the others back."""
-    from engram_client.transfer import restore_file
+    from engram_client.folder import restore_folder
 
-    artifacts = list(archive.artifacts(version))
-    if not artifacts:
-        raise NotFound(f"there is nothing in {version}: see 'engram log {version.at(None)}'")
-    lost = []
-    for artifact in artifacts:
-        path = dest / (artifact.address.path or "")
-        with local_errors(path.parent, "made"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            click.echo(printable(str(restore_file(archive, artifact.address, path, progress=show, force=force))))
-        except Damaged as error:
-            warn(f"{artifact.address}: {error}")
-            lost.append(artifact)
-    if lost:
-        raise Damaged(f"{len(lost)} of {len(artifacts)} artifacts could not be restored; the others were")
+    restore_folder(
+        archive,
+        version,
+        dest,
+        force=force,
+        progress=show,
+        restored=lambda path: click.echo(printable(str(path))),
+        lost=warn,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
@@ -25,8 +25,11 @@ from engram.v1.values import (
 from engram_client.remote.channel import Credentials, ServiceUrl, credentials, open_channel
 from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.errors import translated
+from engram_client.remote.recordings import RemoteRecordings
+from engram_client.remote.restore import artifacts_of
+from engram_client.views import Views
 from engram_format.address import Address, AnyAddress
-from engram_format.catalog import AnyArray, Artifact, Finding, Memory, ReplayResult, Scalar, Vault, Version
+from engram_format.catalog import AnyArray, Artifact, Finding, Memory, Recording, ReplayResult, Scalar, Vault, Version
 from engram_format.errors import EngramError, Precondition
 
 _PAGE_ITEMS: Final = 10_000
@@ -70,7 +73,7 @@ def connect(
     return RemoteArchive(open_channel(parsed, ca_file=ca_file), url=url, credentials=shown, timeout_s=timeout_s)
 
 
-class RemoteArchive:
+class RemoteArchive(Views):
     """The `Archive` protocol over one gRPC channel. Thread-safe; its deposits and iterators are used by one thread at a time.
 
     Errors are those that the engine raised; `Unavailable` if the service does not answer.
@@ -83,6 +86,7 @@ class RemoteArchive:
         self._timeout_s = timeout_s
         self._archive = archive_pb2_grpc.ArchiveServiceStub(channel)
         self._replay = replay_pb2_grpc.ReplayServiceStub(channel)
+        self._recordings = RemoteRecordings(channel, url=url, credentials=credentials, timeout_s=timeout_s)
         self._closed = False
 
     @property
@@ -125,11 +129,16 @@ class RemoteArchive:
         """Return one version; without a number the newest."""
         return version_of(self._ask(self._archive.GetVersion, pb.GetVersionRequest(name=name_of(address))).version)
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it, by path."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it, by path.
+
+        Those up to the path `after` are left out.
+        """
         request = pb.ListArtifactsRequest(parent=name_of(address), page_size=_PAGE_ITEMS)
         for page in self._pages(self._archive.ListArtifacts, request):
-            yield from map(artifact_of, page.artifacts)
+            yield from (
+                artifact for artifact in map(artifact_of, page.artifacts) if (artifact.address.path or "") > after
+            )
 
     def artifact(self, address: AnyAddress) -> Artifact:
         """Return one artifact, by address or by content; raises `NotFound`."""
@@ -162,6 +171,45 @@ class RemoteArchive:
                     yield response.data
         finally:
             # A reader that stops early would otherwise leave the service sending; after the end this does nothing.
+            call.cancel()
+
+    def recording(self, address: AnyAddress) -> Recording:
+        """Return what was found in an artifact when it was deposited: its series and tables."""
+        self._check_open()
+        return self._recordings.recording(address)
+
+    def read_series(
+        self,
+        address: AnyAddress,
+        series: str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        channels: tuple[int, int | None] | None = None,
+        physical: bool = False,
+    ) -> Generator[AnyArray, None, None]:
+        """Yield a slice of a series, samples `start` up to `stop`, in blocks (time, channel, ...) as they arrive."""
+        self._check_open()
+        return self._recordings.read_series(
+            address, series, start=start, stop=stop, channels=channels, physical=physical
+        )
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path, each with its bytes, in one call.
+
+        Bytes that cannot be read raise `Damaged` where they end, and the next artifact follows.
+        """
+        self._check_open()
+        call = self._archive.RestoreAll(pb.RestoreAllRequest(parent=name_of(address)), metadata=self._credentials)
+
+        def parts() -> Iterator[pb.RestoreAllResponse.Part]:
+            with translated(self._url):
+                for response in call:
+                    yield from response.parts
+
+        try:
+            yield from artifacts_of(parts())
+        finally:
             call.cancel()
 
     def replay(

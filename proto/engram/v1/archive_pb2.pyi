@@ -1263,6 +1263,84 @@ class RestoreResponse(_message.Message):
 Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
 
 @_typing.final
+class RestoreAllRequest(_message.Message):
+    """Asks for the bytes of many artifacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """A version, or a folder or an artifact in one; without a number the newest."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreAllRequest: _TypeAlias = RestoreAllRequest  # noqa: Y015
+
+@_typing.final
+class RestoreAllResponse(_message.Message):
+    """Some artifacts, or parts of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Part(_message.Message):
+        """A part of the answer."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ARTIFACT_FIELD_NUMBER: _builtins.int
+        DATA_FIELD_NUMBER: _builtins.int
+        LOST_FIELD_NUMBER: _builtins.int
+        data: _builtins.bytes
+        """The artifact's next bytes, at most 1 MiB."""
+        lost: _builtins.str
+        """The artifact's bytes cannot be read to their end: one sentence that says why. The next artifact follows."""
+        @_builtins.property
+        def artifact(self) -> Global___Artifact:
+            """The next artifact begins; the bytes of the one before are complete."""
+
+        def __init__(
+            self,
+            *,
+            artifact: Global___Artifact | None = ...,
+            data: _builtins.bytes = ...,
+            lost: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "data", b"data", "lost", b"lost", "part", b"part"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "data", b"data", "lost", b"lost", "part", b"part"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["artifact", "data", "lost"]  # noqa: Y015
+        _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RestoreAllResponse.Part]:
+        """The next parts, at least one."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___RestoreAllResponse.Part] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreAllResponse: _TypeAlias = RestoreAllResponse  # noqa: Y015
+
+@_typing.final
 class VerifyRequest(_message.Message):
     """Asks for a verification."""
 

@@ -90,6 +90,11 @@ class ArchiveServiceStub:
                 request_serializer=engram_dot_v1_dot_archive__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=engram_dot_v1_dot_archive__pb2.RestoreResponse.FromString,
                 _registered_method=True)
+        self.RestoreAll = channel.unary_stream(
+                '/engram.v1.ArchiveService/RestoreAll',
+                request_serializer=engram_dot_v1_dot_archive__pb2.RestoreAllRequest.SerializeToString,
+                response_deserializer=engram_dot_v1_dot_archive__pb2.RestoreAllResponse.FromString,
+                _registered_method=True)
         self.Verify = channel.unary_stream(
                 '/engram.v1.ArchiveService/Verify',
                 request_serializer=engram_dot_v1_dot_archive__pb2.VerifyRequest.SerializeToString,
@@ -181,6 +186,13 @@ class ArchiveServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestoreAll(self, request, context):
+        """Streams the artifacts of a version, or of a folder in it, by path and each with its bytes: many small ones in few messages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Verify(self, request, context):
         """Checks everything that a scope stands on and streams one finding for each stored object and artifact.
         """
@@ -245,6 +257,11 @@ def add_ArchiveServiceServicer_to_server(servicer, server):
                     servicer.Restore,
                     request_deserializer=engram_dot_v1_dot_archive__pb2.RestoreRequest.FromString,
                     response_serializer=engram_dot_v1_dot_archive__pb2.RestoreResponse.SerializeToString,
+            ),
+            'RestoreAll': grpc.unary_stream_rpc_method_handler(
+                    servicer.RestoreAll,
+                    request_deserializer=engram_dot_v1_dot_archive__pb2.RestoreAllRequest.FromString,
+                    response_serializer=engram_dot_v1_dot_archive__pb2.RestoreAllResponse.SerializeToString,
             ),
             'Verify': grpc.unary_stream_rpc_method_handler(
                     servicer.Verify,
@@ -550,6 +567,33 @@ class ArchiveService:
             '/engram.v1.ArchiveService/Restore',
             engram_dot_v1_dot_archive__pb2.RestoreRequest.SerializeToString,
             engram_dot_v1_dot_archive__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreAll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/engram.v1.ArchiveService/RestoreAll',
+            engram_dot_v1_dot_archive__pb2.RestoreAllRequest.SerializeToString,
+            engram_dot_v1_dot_archive__pb2.RestoreAllResponse.FromString,
             options,
             channel_credentials,
             insecure,

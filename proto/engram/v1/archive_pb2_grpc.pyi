@@ -73,6 +73,8 @@ class ArchiveServiceStub:
     """
     Restore: _grpc.UnaryStreamMultiCallable[_archive_pb2.RestoreRequest, _archive_pb2.RestoreResponse]
     """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
+    RestoreAll: _grpc.UnaryStreamMultiCallable[_archive_pb2.RestoreAllRequest, _archive_pb2.RestoreAllResponse]
+    """Streams the artifacts of a version, or of a folder in it, by path and each with its bytes: many small ones in few messages."""
     Verify: _grpc.UnaryStreamMultiCallable[_archive_pb2.VerifyRequest, _archive_pb2.VerifyResponse]
     """Checks everything that a scope stands on and streams one finding for each stored object and artifact."""
 
@@ -107,6 +109,8 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     """
     Restore: _aio.UnaryStreamMultiCallable[_archive_pb2.RestoreRequest, _archive_pb2.RestoreResponse]  # type: ignore[assignment]
     """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
+    RestoreAll: _aio.UnaryStreamMultiCallable[_archive_pb2.RestoreAllRequest, _archive_pb2.RestoreAllResponse]  # type: ignore[assignment]
+    """Streams the artifacts of a version, or of a folder in it, by path and each with its bytes: many small ones in few messages."""
     Verify: _aio.UnaryStreamMultiCallable[_archive_pb2.VerifyRequest, _archive_pb2.VerifyResponse]  # type: ignore[assignment]
     """Checks everything that a scope stands on and streams one finding for each stored object and artifact."""
 
@@ -204,6 +208,14 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_archive_pb2.RestoreResponse], _abc.AsyncIterator[_archive_pb2.RestoreResponse]]:
         """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
+
+    @_abc_1.abstractmethod
+    def RestoreAll(
+        self,
+        request: _archive_pb2.RestoreAllRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_archive_pb2.RestoreAllResponse], _abc.AsyncIterator[_archive_pb2.RestoreAllResponse]]:
+        """Streams the artifacts of a version, or of a folder in it, by path and each with its bytes: many small ones in few messages."""
 
     @_abc_1.abstractmethod
     def Verify(

@@ -2,6 +2,6 @@
 
 from engram_server.engine.archive import Archive
 from engram_server.engine.deposit import Deposit
-from engram_server.engine.opening import create_archive, open_archive
+from engram_server.engine.opening import create_archive, open_archive, open_repository
 
-__all__ = ["Archive", "Deposit", "create_archive", "open_archive"]
+__all__ = ["Archive", "Deposit", "create_archive", "open_archive", "open_repository"]

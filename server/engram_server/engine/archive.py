@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
-from engram_format.catalog import AnyArray, Artifact, Finding, FindingKind, Memory, ReplayResult, Vault, Version
+from engram_format.catalog import (
+    AnyArray,
+    Artifact,
+    Finding,
+    FindingKind,
+    Memory,
+    Recording,
+    ReplayResult,
+    Vault,
+    Version,
+)
 from engram_format.errors import FormatError, InvalidInput, NotFound
 from engram_format.ids import Digest, SessionId
 from engram_server.engine import describe
 from engram_server.engine.deposit import Deposit
+from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
+from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
 from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
@@ -26,6 +38,7 @@ class Archive:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._sessions = OpenSessions()
+        self._recordings = Recordings(self._find)
 
     @property
     def url(self) -> str:
@@ -68,13 +81,16 @@ class Archive:
     def version(self, address: Address) -> Version:
         """Return one version; without a number the newest."""
         reader, name = self._memory(address)
-        return describe.version(address.vault, reader.history().at(name, address.version))
+        return describe.version(address.vault, reader.commit(name, address.version))
 
-    def artifacts(self, address: Address) -> Iterator[Artifact]:
-        """Yield the artifacts of a version whose path is the address's path or lies below it; without their metadata."""
+    def artifacts(self, address: Address, *, after: str = "") -> Iterator[Artifact]:
+        """Yield the artifacts of a version whose path is the address's path or lies below it; without their metadata.
+
+        Those up to the path `after` are left out, and cost nothing.
+        """
         reader, name = self._memory(address)
-        commit = reader.history().at(name, address.version)
-        for found in reader.entries(commit, below=address.path):
+        commit = reader.commit(name, address.version)
+        for found in reader.entries(commit, below=address.path, after=after):
             yield describe.artifact(address.vault, found)
 
     def artifact(self, address: AnyAddress) -> Artifact:
@@ -98,8 +114,45 @@ class Archive:
 
     def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield an artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256."""
-        reader, found = self._find(address)
-        return reader.read(reader.manifest(found), start=start, stop=stop)
+        opened = self._recordings.open(address)
+        return opened.reader.read(opened.manifest, start=start, stop=stop, recipe=opened.recipe)
+
+    def recording(self, address: AnyAddress) -> Recording:
+        """Return what was found in an artifact when it was deposited: its series and tables.
+
+        Raises `Precondition` for an artifact that is kept as plain bytes.
+        """
+        return self._recordings.recording(address)
+
+    def read_series(
+        self,
+        address: AnyAddress,
+        series: str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        channels: tuple[int, int | None] | None = None,
+        physical: bool = False,
+    ) -> Generator[AnyArray, None, None]:
+        """Yield a slice of a series, samples `start` up to `stop`, in blocks (time, channel, ...) along time, at least one.
+
+        `channels` are the first and the one after the last, `None` for all that follow. With `physical`, float64 in the
+        series' unit. Raises `NotFound` with the nearest names, and `InvalidInput` for a slice that is not in the series.
+        """
+        return self._recordings.read_series(
+            address, series, start=start, stop=stop, channels=channels, to_physical=physical
+        )
+
+    def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+        """Yield the artifacts at an address or below it, by path, each with its bytes.
+
+        Bytes that cannot be read raise `Damaged` where they end, and the next artifact follows; bytes that are not taken
+        before the next artifact is asked for are skipped.
+        """
+        reader, name = self._memory(address)
+        commit = reader.history().at(name, address.version)
+        for found, manifest, pieces in read_many(reader, reader.entries(commit, below=address.path)):
+            yield describe.artifact(address.vault, found, manifest), pieces
 
     def replay(
         self,
@@ -165,7 +218,7 @@ class Archive:
         if address.path is None:
             raise InvalidInput(f"{address} names no artifact: write vault/memory[@version]:path")
         reader, name = self._memory(address)
-        commit = reader.history().at(name, address.version)
+        commit = reader.commit(name, address.version)
         return reader, reader.find(commit, address.path)
 
 

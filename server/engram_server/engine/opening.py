@@ -19,5 +19,10 @@ def create_archive(url: str, *, keystore: str | None = None, identity: Identity)
 
 def open_archive(url: str, *, keystore: str | None = None, identity: Identity) -> Archive:
     """Open the archive at `url`; raises `NotFound` where there is none and `Denied` where it is sealed to others."""
+    return Archive(open_repository(url, keystore=keystore, identity=identity))
+
+
+def open_repository(url: str, *, keystore: str | None = None, identity: Identity) -> Repository:
+    """Open what an `Archive` stands on, for whoever gives it more than the engine does."""
     backend = open_location(url)
-    return Archive(Repository.open(backend, open_location(keystore or keystore_location(url)), identity))
+    return Repository.open(backend, open_location(keystore or keystore_location(url)), identity)

@@ -21,7 +21,7 @@ from engram_format.address import Address
 from engram_format.catalog import Artifact, Memory, Vault, Version
 from engram_format.errors import InvalidInput
 from engram_server.engine import Archive
-from engram_server.rpc import deposit_stream
+from engram_server.rpc import deposit_stream, restore_stream
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.pages import Page, mark_of, take
 from engram_server.rpc.status import Context
@@ -119,9 +119,9 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
 
         def list_artifacts() -> Page[pb.Artifact]:
             return take(
-                self._engine.artifacts(address),
+                self._engine.artifacts(address, after="" if mark is None else _path(mark)),
                 size=request.page_size,
-                follows=lambda artifact: mark is None or _path(artifact.address) > _path(mark),
+                follows=lambda _: True,
                 message=message_of_artifact,
                 mark=_mark_of_address,
             )
@@ -153,6 +153,16 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
                 view = memoryview(piece)
                 for first in range(0, len(view), MAX_CHUNK):
                     yield pb.RestoreResponse(data=bytes(view[first : first + MAX_CHUNK]))
+
+    async def RestoreAll(
+        self, request: pb.RestoreAllRequest, context: Context
+    ) -> AsyncGenerator[pb.RestoreAllResponse, None]:
+        """Stream many artifacts; the engine reads on only when the client has taken what was read."""
+        parent = parse_name(request.parent)
+        responses = self._calls.each(lambda: restore_stream.responses(self._engine.read_all(parent)))
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncGenerator[pb.VerifyResponse, None]:
         """Stream findings as they are made."""

@@ -47,8 +47,8 @@ def take(
 ) -> Page[MessageT]:
     """Return the first page of those items that `follows` says to come after the pages before.
 
-    `mark` names an item in a token. The items are walked from the start: each page costs as much as all before it, which is
-    why pages are large.
+    `mark` names an item in a token. Items that are walked from the start make each page cost as much as all before it, which
+    is why pages are large; where there may be very many, `items` should begin where the page does.
     """
     if size < 0:
         raise InvalidInput(f"a page of {size} items cannot be: ask for 0, the service's choice, or more")

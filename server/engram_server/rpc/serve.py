@@ -16,13 +16,21 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from engram.v1 import archive_pb2, archive_pb2_grpc, replay_pb2, replay_pb2_grpc
+from engram.v1 import (
+    archive_pb2,
+    archive_pb2_grpc,
+    recording_pb2,
+    recording_pb2_grpc,
+    replay_pb2,
+    replay_pb2_grpc,
+)
 from engram_format.errors import Precondition
 from engram_server.config import ServeConfig
 from engram_server.engine import Archive
 from engram_server.rpc.archive_service import ArchiveService
 from engram_server.rpc.auth import BearerToken, read_token
 from engram_server.rpc.calls import EngineCalls
+from engram_server.rpc.recording_service import RecordingService
 from engram_server.rpc.replay_service import ReplayService
 from engram_server.rpc.status import Edge
 
@@ -34,6 +42,7 @@ _FLUSH_S: Final = 1.0
 
 SERVICES: Final = (
     archive_pb2.DESCRIPTOR.services_by_name["ArchiveService"].full_name,
+    recording_pb2.DESCRIPTOR.services_by_name["RecordingService"].full_name,
     replay_pb2.DESCRIPTOR.services_by_name["ReplayService"].full_name,
 )
 
@@ -123,6 +132,7 @@ async def _started(
         guards.insert(0, BearerToken(read_token(config.token_file)))
     server = grpc.aio.server(interceptors=guards, options=_options(config))
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive, calls), server)
+    recording_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingService(archive, calls), server)
     replay_pb2_grpc.add_ReplayServiceServicer_to_server(
         ReplayService(archive, calls, inline_bytes=config.inline_bytes), server
     )
