@@ -22,6 +22,7 @@ from engram_format.address import check_name, check_note, check_path, check_sha2
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
+from engram_format.consent import check_consent
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
 from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
@@ -374,7 +375,7 @@ class DepositSession:
 def _check_spec(spec: ArtifactSpec) -> None:
     """Raise `InvalidInput` for what cannot be stored."""
     check_path(spec.path)
-    check_metadata(spec.metadata)
+    check_consent(check_metadata(spec.metadata))
     for digest in spec.made_from:
         check_sha256(digest)
     if not 0 <= spec.mode <= MAX_MODE:

@@ -15,6 +15,7 @@ from engram_format.catalog import (
     AnyArray,
     Artifact,
     ArtifactSpec,
+    Change,
     Finding,
     Memory,
     Recording,
@@ -175,6 +176,13 @@ class Archive(Protocol):
 
         For many small artifacts, which are fetched together. Bytes that cannot be read raise `Damaged` where they end, and
         the next artifact follows; bytes that are not taken before the next artifact is asked for are skipped.
+        """
+        ...
+
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Yield what differs between two versions, or two artifacts or folders in them, by path.
+
+        What is the same in both is left out. Across vaults nothing is shared.
         """
         ...
 

@@ -16,6 +16,7 @@ from engram_format.catalog import (
     AnyArray,
     Artifact,
     ArtifactSpec,
+    Change,
     Finding,
     FindingKind,
     Kind,
@@ -223,6 +224,15 @@ class SimulatedArchive(Views):
     def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
         for artifact in self.artifacts(address):
             yield artifact, self.read(artifact.address)
+
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Sees other bytes and nothing else; nothing is shared."""
+        self.called()
+        old, new = (self._artifacts[self.version(address).address] for address in (first, second))
+        for path in sorted({*old, *new}):
+            before, after = (held[path][0] if path in held else None for held in (old, new))
+            if before is None or after is None or before.sha256 != after.sha256:
+                yield Change(path=path, before=before, after=after, shared=0)
 
     def _endless(self) -> Iterator[bytes]:
         try:

@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "ls": "engram_client.cli.browse:ls",
     "show": "engram_client.cli.browse:show",
     "log": "engram_client.cli.browse:log",
+    "diff": "engram_client.cli.diff:diff",
     "slice": "engram_client.cli.slice:slice_",
     "plot": "engram_client.cli.plot:plot",
     "restore": "engram_client.cli.restore:restore",

@@ -24,12 +24,24 @@ from engram.v1.values import (
 )
 from engram_client.remote.channel import Credentials, ServiceUrl, credentials, open_channel
 from engram_client.remote.deposit import RemoteDeposit
+from engram_client.remote.differences import changes
 from engram_client.remote.errors import translated
 from engram_client.remote.recordings import RemoteRecordings
 from engram_client.remote.restore import artifacts_of
 from engram_client.views import Views
 from engram_format.address import Address, AnyAddress
-from engram_format.catalog import AnyArray, Artifact, Finding, Memory, Recording, ReplayResult, Scalar, Vault, Version
+from engram_format.catalog import (
+    AnyArray,
+    Artifact,
+    Change,
+    Finding,
+    Memory,
+    Recording,
+    ReplayResult,
+    Scalar,
+    Vault,
+    Version,
+)
 from engram_format.errors import EngramError, Precondition
 
 _PAGE_ITEMS: Final = 10_000
@@ -211,6 +223,11 @@ class RemoteArchive(Views):
             yield from artifacts_of(parts())
         finally:
             call.cancel()
+
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Yield what differs between two versions, or two artifacts or folders in them, by path, as it arrives."""
+        self._check_open()
+        return changes(self._channel, first, second, url=self._url, credentials=self._credentials)
 
     def replay(
         self,

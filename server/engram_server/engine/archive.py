@@ -12,6 +12,7 @@ from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
     AnyArray,
     Artifact,
+    Change,
     Finding,
     FindingKind,
     Memory,
@@ -22,10 +23,11 @@ from engram_format.catalog import (
 )
 from engram_format.errors import FormatError, InvalidInput, NotFound
 from engram_format.ids import Digest, SessionId
-from engram_server.engine import describe
+from engram_server.engine import describe, differences
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
+from engram_store.difference import Side
 from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
@@ -154,6 +156,13 @@ class Archive:
         for found, manifest, pieces in read_many(reader, reader.entries(commit, below=address.path)):
             yield describe.artifact(address.vault, found, manifest), pieces
 
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Yield what differs between two versions, or two artifacts or folders in them, by path.
+
+        What is the same in both is left out. Across vaults nothing is shared.
+        """
+        return differences.changes(self._side(first), self._side(second))
+
     def replay(
         self,
         student: AnyAddress,
@@ -203,6 +212,10 @@ class Archive:
             reader.find(commit, scope.path)
         yield from verify_objects(reader, objects_of(reader, commit, below=scope.path))
         yield from verify_versions(reader, [commit], below=scope.path, read_data=read_data)
+
+    def _side(self, address: Address) -> Side:
+        reader, name = self._memory(address)
+        return Side(reader, reader.commit(name, address.version), address.path)
 
     def _memory(self, address: Address) -> tuple[VaultReader, str]:
         name = _memory_name(address)
