@@ -24,12 +24,14 @@ def messages_of_change(change: Change) -> Iterator[pb.Change]:
             after=None if change.after is None else message_of_artifact(change.after),
             shared=change.shared,
         )
+    size = message.ByteSize()
     for alterations, is_series in ((change.metadata, False), (change.series, True)):
         for told in map(_message_of_alteration, alterations):
-            if message.ByteSize() + told.ByteSize() > _MAX_BYTES and (message.metadata or message.series):
+            if size + told.ByteSize() > _MAX_BYTES and (message.metadata or message.series):
                 yield message
-                message = pb.Change(path=change.path)
+                message, size = pb.Change(path=change.path), 0
             (message.series if is_series else message.metadata).append(told)
+            size += told.ByteSize()
     yield message
 
 
