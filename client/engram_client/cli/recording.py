@@ -29,7 +29,10 @@ def show_artifact(archive: Archive, artifact: Artifact, *, as_json: bool) -> Non
     if as_json:
         write_json(_json(artifact, recording))
         return
-    write_fields([*artifact_fields(artifact), *_consent_fields(artifact)])
+    write_fields(artifact_fields(artifact))
+    if allowed := _consent_fields(artifact):
+        click.echo()
+        write_fields(allowed)
     if recording is not None:
         click.echo()
         write_fields([("format", recording.family), ("series", str(len(recording.series)))])
