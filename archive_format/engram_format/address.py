@@ -37,14 +37,19 @@ def check_path(path: str) -> str:
         not path
         or len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES
         or any(part in ("", ".", "..") for part in parts)
-        or any(unicodedata.category(char) in ("Cc", "Cs") for char in path)
-        or unicodedata.normalize("NFC", path) != path
+        or not ((path.isascii() and path.isprintable()) or _is_clean(path))  # the first is quick, and true of most
     ):
         raise InvalidInput(
             f"{path!r} is no artifact path: use a relative path with '/' between its parts, "
             f"at most {_MAX_PATH_BYTES} bytes, without '.', '..' or control characters"
         )
     return path
+
+
+def _is_clean(text: str) -> bool:
+    """Tell whether a text is in NFC and has no control characters and no halves of surrogate pairs."""
+    controls = any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
+    return not controls and unicodedata.normalize("NFC", text) == text
 
 
 def check_sha256(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from engram_format.address import check_name
-from engram_format.encoding import Fields, encode
+from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import Damaged, FormatError, InvalidInput, NotFound
 from engram_format.ids import Digest, ObjectName, SessionId
 from engram_format.location import Location, LocationPage
@@ -37,6 +37,8 @@ class Commit:
     """Runs of the deduplication index that become valid."""
     index_drops: tuple[bytes, ...] = ()
     """Names of runs (see `run_name`) that these replace."""
+    catalogue: LocationPage | None = None
+    """Where the pages of the catalogue lie, in order of path; `None` where the version has none, and manifests answer."""
 
     @property
     def version_id(self) -> Digest:
@@ -45,28 +47,28 @@ class Commit:
 
     def to_bytes(self) -> bytes:
         """Encode."""
-        return encode(
-            {
-                1: self.memory,
-                2: self.number,
-                3: [parent.raw for parent in self.parents],
-                4: self.author,
-                5: self.message,
-                6: self.time_ns,
-                7: self.tree.to_bytes(),
-                8: self.artifacts,
-                9: self.added,
-                10: [name.raw for name in self.objects],
-                11: [name.raw for name in self.depends],
-                12: self.index_adds.to_bytes(),
-                13: list(self.index_drops),
-            }
-        )
+        catalogue: dict[int, Encodable] = {} if self.catalogue is None else {14: self.catalogue.to_bytes()}
+        own: dict[int, Encodable] = {
+            1: self.memory,
+            2: self.number,
+            3: [parent.raw for parent in self.parents],
+            4: self.author,
+            5: self.message,
+            6: self.time_ns,
+            7: self.tree.to_bytes(),
+            8: self.artifacts,
+            9: self.added,
+            10: [name.raw for name in self.objects],
+            11: [name.raw for name in self.depends],
+            12: self.index_adds.to_bytes(),
+            13: list(self.index_drops),
+        }
+        return encode(own | catalogue)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, what: str) -> Self:
         """Decode."""
-        fields = Fields.of(data, what=what, known=range(1, 14))
+        fields = Fields.of(data, what=what, known=range(1, 15))
         try:
             memory = check_name(fields.text(1), what="memory")
         except InvalidInput as error:
@@ -85,6 +87,7 @@ class Commit:
             depends=tuple(ObjectName(raw) for raw in fields.raws(11, ObjectName.LENGTH)),
             index_adds=LocationPage.from_bytes(fields.raw(12)),
             index_drops=fields.raws(13, _RUN_NAME_BYTES),
+            catalogue=LocationPage.from_bytes(fields.raw(14)) if fields.has(14) else None,
         )
 
 

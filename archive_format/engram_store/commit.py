@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from engram_format.catalog import ArtifactSpec, Kind
+from engram_format.catalogue import CatalogueRow
 from engram_format.codecs import Zstd
 from engram_format.errors import Conflict, InvalidInput
 from engram_format.history import Commit, History, run_name
 from engram_format.ids import ContentId, Digest, ObjectName, SessionId
 from engram_format.index import IndexRun
-from engram_format.location import Location, LocationPage
+from engram_format.location import Location, LocationPage, PackRef
 from engram_format.manifest import Manifest, Segment, TreeEntry, TreePage, page_entries
 from engram_format.record import Record, RecordKind
 from engram_format.series import Description
 from engram_format.session import SessionKey
 from engram_store.backend import exists
+from engram_store.catalogue import row_of, write_catalogue
 from engram_store.dedup import KnownContent, mergeable, read_runs
 from engram_store.frames import FrameReader
 from engram_store.packing import PackWriter, encode_verified
@@ -55,6 +57,53 @@ class Ended:
             stored_size=self.rows.stored_size,
             frames=self.rows.count,
         )
+
+    @property
+    def packs(self) -> Iterator[PackRef]:
+        """The packs that hold its frames."""
+        return (pack for page in self.rows.pages() for pack in page.packs)
+
+    def manifest(self, writer: MetaWriter) -> Manifest:
+        """Return its manifest, after what that refers to has been written."""
+        pages = self.rows.pages()
+        inline = pages[0] if self.rows.fits_inline else None
+        return Manifest(
+            kind=self.kind,
+            size=self.spec.size,
+            sha256=self.sha256,
+            time_ns=self.spec.time_ns,
+            metadata=self.spec.metadata,
+            made_from=tuple(Digest.parse(digest) for digest in self.spec.made_from),
+            segments=self.segments,
+            inline=inline,
+            pages=None if inline is not None else LocationPage.of([writer.add(page.to_bytes()) for page in pages]),
+            page_starts=() if inline is not None else self.rows.page_starts(),
+            description=None if self.description is None else _write_description(writer, self.description),
+            mode=self.spec.mode,
+        )
+
+
+class Item(Protocol):
+    """An artifact that a version adds or changes."""
+
+    @property
+    def entry(self) -> TreeEntry:
+        """How it stands in the version's tree."""
+        ...
+
+    @property
+    def description(self) -> Description | None:
+        """What is in it."""
+        ...
+
+    @property
+    def packs(self) -> Iterable[PackRef]:
+        """The packs that it needs."""
+        ...
+
+    def manifest(self, writer: MetaWriter) -> Manifest:
+        """Return its manifest, after what that refers to has been written."""
+        ...
 
 
 class MetaWriter:
@@ -103,7 +152,7 @@ def commit_session(
     session: SessionId,
     *,
     memory: str,
-    ended: list[Ended],
+    ended: Sequence[Item],
     known: KnownContent,
     packs: list[ObjectName],
     message: str,
@@ -111,27 +160,30 @@ def commit_session(
     parity: bool,
     clock: Callable[[], int],
     entropy: Callable[[int], bytes],
+    based_on: History | None = None,
+    follow: Callable[[History], Sequence[Item]] | None = None,
 ) -> Commit:
     """Describe the session's artifacts and append them as the memory's next version; return it.
 
-    Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one.
+    Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one. Where
+    what is committed depends on the version before it, that is the newest of `based_on`, and `follow` says what it is
+    after another writer's.
     """
-    history = store.refresh()
+    history = based_on or store.refresh()
     runs = read_runs(frames, mergeable(history))
     index = IndexRun.merged([known.written(), *runs.values()])
     index_drops = tuple(sorted(map(run_name, runs)))
     with MetaWriter(store, key, session, parity=parity, entropy=entropy) as writer:
-        manifests = {item.spec.path: (item.entry, writer.add(_manifest(item, writer).to_bytes())) for item in ended}
+        described = _describe(writer, ended)
         index_adds = LocationPage.of(writer.add(piece.to_bytes()) for piece in index.pieces())
-        tree, count = _write_tree(writer, frames, history, memory, manifests)
+        tree = _write_tree(writer, frames, history, memory, described)
         packs = [*packs, *writer.finish()]
-    used = {pack.name for item in ended for page in item.rows.pages() for pack in page.packs}
-    depends = tuple(sorted(used.difference(packs)))
     while True:
         if session in history.sessions:
             return _require_same(frames, history.at(*history.sessions[session]), ended)
         history.require_readable()
         store.check_end(history)
+        depends = tuple(sorted({pack.name for item in ended for pack in item.packs}.difference(packs)))
         condemned = history.condemned.intersection((*packs, *depends))
         if condemned:
             raise Conflict(f"{len(condemned)} objects that this session needs were collected meanwhile: deposit again")
@@ -143,13 +195,14 @@ def commit_session(
             author=author,
             message=message,
             time_ns=clock(),
-            tree=tree,
-            artifacts=count,
+            tree=tree.pages,
+            artifacts=tree.artifacts,
             added=len(ended),
             objects=tuple(sorted(packs)),
             depends=depends,
             index_adds=index_adds,
             index_drops=index_drops,
+            catalogue=tree.catalogue,
         )
         if _append(store, history, key, session, commit, salt=entropy(_SALT_BYTES)):
             store.refresh()
@@ -157,15 +210,45 @@ def commit_session(
         newer = store.refresh()
         if len(newer.commits.get(memory, ())) != len(versions):  # another writer was first in this very memory
             with MetaWriter(store, key, session, parity=parity, entropy=entropy) as writer:
-                tree, count = _write_tree(writer, frames, newer, memory, manifests)
+                if follow is not None:
+                    ended = follow(newer)
+                    described = _describe(writer, ended)
+                tree = _write_tree(writer, frames, newer, memory, described)
                 packs = [*packs, *writer.finish()]
         history = newer
 
 
-def _require_same(frames: FrameReader, commit: Commit, ended: list[Ended]) -> Commit:
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """An artifact whose manifest is written."""
+
+    entry: TreeEntry
+    manifest_at: Location
+    row: CatalogueRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """The tree of a version as it is written, and its catalogue."""
+
+    pages: LocationPage
+    artifacts: int
+    catalogue: LocationPage | None
+
+
+def _describe(writer: MetaWriter, ended: Iterable[Item]) -> dict[str, _Described]:
+    described = {}
+    for item in ended:
+        entry, manifest = item.entry, item.manifest(writer)
+        row = row_of(entry, manifest, item.description)
+        described[entry.path] = _Described(entry, writer.add(manifest.to_bytes()), row)
+    return described
+
+
+def _require_same(frames: FrameReader, commit: Commit, ended: Iterable[Item]) -> Commit:
     """Return what the session committed, if that is what was to be committed now."""
     held = {entry.path: entry.sha256 for entry, _ in read_tree(frames, commit)}
-    if any(held.get(item.spec.path) != item.sha256 for item in ended):
+    if any(held.get(item.entry.path) != item.entry.sha256 for item in ended):
         raise Conflict(
             "another process has committed this session with other artifacts: deposit yours in a new session"
         )
@@ -180,25 +263,6 @@ def _append(
     return store.append(Record(place.seq, place.previous, place.kind, place.session, payload))
 
 
-def _manifest(item: Ended, writer: MetaWriter) -> Manifest:
-    pages = item.rows.pages()
-    inline = pages[0] if item.rows.fits_inline else None
-    return Manifest(
-        kind=item.kind,
-        size=item.spec.size,
-        sha256=item.sha256,
-        time_ns=item.spec.time_ns,
-        metadata=item.spec.metadata,
-        made_from=tuple(Digest.parse(digest) for digest in item.spec.made_from),
-        segments=item.segments,
-        inline=inline,
-        pages=None if inline is not None else LocationPage.of([writer.add(page.to_bytes()) for page in pages]),
-        page_starts=() if inline is not None else item.rows.page_starts(),
-        description=None if item.description is None else _write_description(writer, item.description),
-        mode=item.spec.mode,
-    )
-
-
 def _write_description(writer: MetaWriter, description: Description) -> LocationPage:
     data = description.to_bytes()
     return LocationPage.of(
@@ -208,22 +272,21 @@ def _write_description(writer: MetaWriter, description: Description) -> Location
 
 
 def _write_tree(
-    writer: MetaWriter,
-    frames: FrameReader,
-    history: History,
-    memory: str,
-    manifests: dict[str, tuple[TreeEntry, Location]],
-) -> tuple[LocationPage, int]:
+    writer: MetaWriter, frames: FrameReader, history: History, memory: str, described: Mapping[str, _Described]
+) -> _Tree:
     """Write the tree of the next version: the newest one's entries, with ours in place of those of the same path."""
     versions = history.commits.get(memory, ())
-    entries = {entry.path: (entry, location) for entry, location in read_tree(frames, versions[-1])} if versions else {}
-    entries |= manifests
+    newest = versions[-1] if versions else None
+    before = {} if newest is None else {entry.path: (entry, location) for entry, location in read_tree(frames, newest)}
+    entries = before | {path: (item.entry, item.manifest_at) for path, item in described.items()}
     _check_folders(entries)
     pages = []
     for page in page_entries(entry for entry, _ in entries.values()):
         located = LocationPage.of(entries[entry.path][1] for entry in page)
         pages.append(writer.add(TreePage(tuple(page), located).to_bytes()))
-    return LocationPage.of(pages), len(entries)
+    rows = {path: item.row for path, item in described.items()}
+    catalogue = write_catalogue(writer.add, frames, newest, before.values, rows)
+    return _Tree(LocationPage.of(pages), len(entries), catalogue)
 
 
 def _first_free(store: VaultStore, key: SessionKey) -> int:

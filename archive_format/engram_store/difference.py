@@ -94,9 +94,7 @@ def differences(first: Side, second: Side) -> Iterator[Difference]:
     Raises `InvalidInput` where a version is to be compared with an artifact.
     """
     if (first.path is None) != (second.path is None):
-        raise InvalidInput(
-            "a version is compared with a version, and an artifact with an artifact: name two versions, or two artifacts"
-        )
+        raise InvalidInput("a version is compared with a version, and an artifact with an artifact: name two of a kind")
     pairs = (pair for pair in _pairs(first.entries(), second.entries()) if not _is_one(first, second, pair))
     while some := list(itertools.islice(pairs, _MANIFESTS_TOGETHER)):
         older = _held(first.reader, (before for before, _ in some))
@@ -217,10 +215,10 @@ def _series_alterations(before: Mapping[str, SeriesInfo], after: Mapping[str, Se
 
 
 def _series_text(info: SeriesInfo | None, more: Iterable[str]) -> str | None:
-    """Say what a series is: shape, type, rate and unit, and further fields by their names."""
+    """Say what a series is: type, shape, rate and unit, and further fields by their names."""
     if info is None:
         return None
-    told = [f"{' x '.join(map(str, info.shape)) or '1'} {info.dtype[1:]}"]
+    told = [f"{info.dtype} ({', '.join(map(str, info.shape))})"]
     if info.sampling_rate:
         told.append(f"{info.sampling_rate:.9g} Hz")
     if info.unit:
@@ -232,8 +230,6 @@ def _series_text(info: SeriesInfo | None, more: Iterable[str]) -> str | None:
 def _unsaid(before: SeriesInfo, after: SeriesInfo) -> Iterator[str]:
     """Yield the fields that differ and that the text of a series does not say by itself."""
     for field in fields(before):
-        differs = getattr(before, field.name) != getattr(after, field.name)
-        if field.name == "dtype":
-            differs = differs and before.dtype[1:] == after.dtype[1:]  # the order of bytes alone
-        if differs and field.name not in ("name", "shape", "sampling_rate", "unit"):
+        said = field.name in ("name", "dtype", "shape", "sampling_rate", "unit")
+        if not said and getattr(before, field.name) != getattr(after, field.name):
             yield field.name

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import numpy as np
-
+from engram_format.catalogue import CataloguePage
 from engram_format.errors import Damaged, InvalidInput, NotFound
 from engram_format.history import Commit, History
 from engram_format.ids import Digest
 from engram_format.location import Location, LocationPage
 from engram_format.manifest import Manifest, TreeEntry
-from engram_format.series import MAX_DESCRIPTION_BYTES, Description
+from engram_format.series import Description
+from engram_store.catalogue import catalogue_pages, read_description
 from engram_store.frames import FrameReader
 from engram_store.recipe import Recipe
 from engram_store.tree import TreeReader
@@ -87,13 +87,11 @@ class VaultReader:
 
     def description(self, manifest: Manifest) -> Description | None:
         """Return what was found in an artifact when it was deposited; `None` where nothing was."""
-        if manifest.description is None:
-            return None
-        if int(manifest.description.raw_size.sum(dtype=np.uint64)) > MAX_DESCRIPTION_BYTES:
-            raise Damaged(f"the description of an artifact has more than {MAX_DESCRIPTION_BYTES} bytes")
-        rows = manifest.description
-        data = self.frames.read(rows[0]) if len(rows) == 1 else b"".join(self.frames.stream(rows))
-        return Description.from_bytes(data)
+        return read_description(self.frames, manifest)
+
+    def catalogue(self, commit: Commit) -> Iterator[CataloguePage]:
+        """Yield what `find` searches of a version."""
+        return catalogue_pages(self.frames, commit, lambda: self._trees.entries(commit))
 
     def read(
         self, manifest: Manifest, *, start: int = 0, stop: int | None = None, recipe: Recipe | None = None

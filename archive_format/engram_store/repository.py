@@ -14,9 +14,11 @@ from typing import Final, Self
 from engram_format.address import check_name
 from engram_format.descriptor import DESCRIPTOR_KEY, SPECIFICATION_KEY, ArchiveId, Descriptor
 from engram_format.errors import AlreadyExists, Damaged, NotFound
+from engram_format.history import Commit
 from engram_format.identity import Identity
 from engram_format.ids import SessionId
 from engram_format.keys import ArchiveKeys, NameTag, VaultKeys
+from engram_store.annotation import Annotation, annotate
 from engram_store.backend import Backend, exists
 from engram_store.deposit import DepositSession
 from engram_store.keystore import Keystore
@@ -142,6 +144,25 @@ class Repository:
             session=session,
             parity=self._descriptor.parity,
             workers=self._workers,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+
+    def annotate(
+        self, vault: str, memory: str, path: str, annotation: Annotation, *, message: str, author: str
+    ) -> Commit:
+        """Append a version in which one artifact has other metadata; return it."""
+        reader = self.vault(vault)
+        self._require_probed()
+        return annotate(
+            reader,
+            memory,
+            path,
+            annotation,
+            session=SessionId(self._entropy(SessionId.LENGTH)),
+            message=message,
+            author=author,
+            parity=self._descriptor.parity,
             clock=self._clock,
             entropy=self._entropy,
         )

@@ -6,8 +6,8 @@ gRPC. Both pass one test suite (`tests/doors`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from engram_format.address import Address, AnyAddress
@@ -17,9 +17,11 @@ from engram_format.catalog import (
     ArtifactSpec,
     Change,
     Finding,
+    Kind,
     Memory,
     Recording,
     ReplayResult,
+    Scalar,
     Vault,
     Version,
 )
@@ -168,6 +170,39 @@ class Archive(Protocol):
         """Return a view of an artifact, whose series are indexed as numpy's arrays are.
 
         >>> archive["retina/bars@3:session.nwb"].series["/acquisition/E"][30_000:60_000, 0:16]  # doctest: +SKIP
+        """
+        ...
+
+    def find(
+        self,
+        conditions: Iterable[str],
+        *,
+        kind: Kind | None = None,
+        scope: Address | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Artifact]:
+        """Yield the artifacts of the newest versions that fulfil all conditions, with their metadata, by vault, memory and path.
+
+        A condition is a name, one of `= != < <= > >= ~` (contains) and a value, such as `series.sampling_rate>=20000`. Names
+        are those of metadata; `series.name`, `.sampling_rate`, `.unit`, `.dtype`, `.samples`, `.duration`, `.channels` and
+        `.role`, where one series is enough; `family`, `path`, `kind`, `size`, `sha256`, `time`, `vault`, `memory`, `version`.
+        `scope` is a vault, a memory or a folder in it. `warn` is told of a name that no artifact has.
+        """
+        ...
+
+    def annotate(
+        self,
+        address: Address,
+        *,
+        set: Mapping[str, Scalar] = MappingProxyType({}),  # noqa: A002 - the word of the command line
+        unset: Iterable[str] = (),
+        message: str = "",
+        author: str = "",
+    ) -> Artifact:
+        """Change the metadata of an artifact of a memory's newest version, as a new version; return it there.
+
+        Its bytes are not touched. Where the memory got another version meanwhile, the change is made to that; raises
+        `Conflict` where the artifact has other bytes there, and `Precondition` where the address names an older version.
         """
         ...
 

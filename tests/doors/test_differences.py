@@ -66,7 +66,7 @@ def test_metadata_and_series_that_differ_are_told(archive, versions):
     assert altered["rig"] == ("3", None)
     assert altered["checked"] == (None, "true")
     assert "consent.duo" not in altered
-    assert change.series == (Alteration("/raw", "400000 x 16 i2", "408000 x 16 i2"),)
+    assert change.series == (Alteration("/raw", "<i2 (400000, 16)", "<i2 (408000, 16)"),)
 
 
 def test_a_version_does_not_differ_from_itself(archive, versions):
@@ -92,7 +92,7 @@ def test_another_memory_shares_the_bytes_and_another_vault_none(archive, version
 
 
 def test_two_of_a_kind_are_compared(archive, versions):
-    with pytest.raises(InvalidInput, match="name two versions, or two artifacts"):
+    with pytest.raises(InvalidInput, match="name two of a kind"):
         list(archive.diff(versions[0], versions[1].of("session.h5")))
     with pytest.raises(NotFound, match=r"did you mean 'session\.h5'"):
         list(archive.diff(versions[0].of("sesion.h5"), versions[1].of("session.h5")))

@@ -25,7 +25,7 @@ REAL_FILES = {
     DATA / "eeg_mne" / "test.edf": Kind.RECORDING,
     DATA / "eeg_mne" / "test.bdf": Kind.RECORDING,
     DATA / "eeg_mne" / "test.vhdr": Kind.RECORDING,
-    DATA / "eeg_mne" / "test.eeg": Kind.FILE,
+    DATA / "eeg_mne" / "test.eeg": Kind.RECORDING,  # by the header beside it
     DATA / "abf_pyabf" / "14o16001_vc_pair_step.abf": Kind.RECORDING,
     NETWORKS / "silero_vad_16k_op15.onnx": Kind.STUDENT,
     NETWORKS / "basic_pitch_nmp.onnx": Kind.STUDENT,

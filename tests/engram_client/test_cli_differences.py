@@ -97,7 +97,7 @@ def test_the_same_twice_is_the_same(engram):
 
 def test_a_version_and_an_artifact_are_not_compared(engram):
     result = engram("diff", "vault/memory@1", "vault/memory@3:long.bin", status=1)
-    assert "name two versions, or two artifacts" in result.stderr
+    assert "name two of a kind" in result.stderr
 
 
 def test_a_recording_shows_who_may_use_it(engram):

@@ -99,7 +99,7 @@ def mixture(size: int, seed: int = 0) -> bytes:
     draw, data = random.Random(seed), b""
     while len(data) < size:
         kind = draw.choice(KINDS[:-1])
-        data += kind(draw.randrange(1, 1 + size // 2), draw.randrange(1000))
+        data += kind(draw.randrange(1, 2 + size // 2), draw.randrange(1000))
     return data[:size]
 
 
@@ -130,7 +130,7 @@ SIZES = st.one_of(
         lambda windows, bits, step: (windows << bits) - LOW + step,
         st.integers(1, 4),
         st.integers(9, 14),
-        st.integers(-LOW, LOW + 10),
+        st.integers(-200, LOW + 10),
     ),
 )
 
@@ -143,7 +143,7 @@ SIZES = st.one_of(
     wbits=st.sampled_from(WINDOW_BITS[1:]),
     mem_level=st.sampled_from(MEM_LEVELS),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_data_at_any_setting_gives_the_bytes_of_zlib(kind, size, seed, level, wbits, mem_level):
     assert_same(kind(size, seed), level=level, wbits=wbits, mem_level=mem_level)
 
@@ -151,6 +151,7 @@ def test_any_data_at_any_setting_gives_the_bytes_of_zlib(kind, size, seed, level
 @given(data=st.binary(max_size=600), level=st.sampled_from(LEVELS))
 @example(data=b"", level=1)
 @example(data=b"", level=6)
+@example(data=b"-abcd_abcdbcd", level=1)
 @settings(max_examples=150, deadline=None)
 def test_short_data_gives_the_bytes_of_zlib(data, level):
     assert_same(data, level=level, wbits=9, mem_level=1)
@@ -166,7 +167,7 @@ def test_every_window_and_every_memory_gives_the_bytes_of_zlib(level):
 
 
 @pytest.mark.parametrize("level", LEVELS_OF_BOTH_SEARCHES)
-@pytest.mark.parametrize("step", [-1, 0, 1, LOW])
+@pytest.mark.parametrize("step", [-1, 0, LOW])
 @pytest.mark.parametrize("windows", [1, 2])
 def test_data_that_end_about_a_window_give_the_bytes_of_zlib(level, step, windows):
     assert_same(copies(windows * WINDOW - LOW + step, step), level=level)
@@ -209,15 +210,23 @@ def test_data_that_cannot_shrink_are_stored_only_while_zlib_has_them():
         assert_same(data, wbits=wbits, mem_level=9)
 
 
-def test_codes_that_would_be_too_long_are_cut_as_zlib_cuts_them():
-    counts = [1, 1]
-    while len(counts) < 21:
+@pytest.mark.parametrize("level", [1, 6])
+@pytest.mark.parametrize("rare", [12, 13, 14, 15])
+def test_codes_that_would_be_too_long_are_cut_as_zlib_cuts_them(level, rare):
+    """Counts of Fibonacci's kind make codes of up to 18 bits. Hardly three bytes come twice in a window, so counts stay."""
+    counts = [1, 2]
+    while len(counts) < rare:
         counts.append(counts[-1] + counts[-2])
-    data = bytearray(value for value, count in enumerate(counts) for _ in range(count))
-    for seed in range(6):
-        random.Random(seed).shuffle(data)
-        for level in (1, 6):
-            assert_same(bytes(data), level=level, wbits=9, mem_level=9)
+    left = [value for value, count in enumerate(counts) for _ in range(count)] + [*range(20, 50)] * 940
+    random.Random(rare).shuffle(left)
+    data, seen = bytearray(), {}
+    while left:
+        fresh = (
+            place for place in reversed(range(len(left))) if len(data) - seen.get((*data[-2:], left[place]), -999) > 300
+        )
+        data.append(left.pop(next(fresh, -1)))
+        seen[tuple(data[-3:])] = len(data) - 1
+    assert_same(bytes(data), level=level, wbits=9, mem_level=9)
 
 
 def stored_chunks() -> Iterator[tuple[str, h5py.Dataset, bytes]]:

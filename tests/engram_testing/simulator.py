@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from engram_format.catalog import (
     Memory,
     Recording,
     ReplayResult,
+    Scalar,
     Vault,
     Version,
 )
@@ -242,6 +244,53 @@ class SimulatedArchive(Views):
                 yield bytes(MIB)
         finally:
             self.closed_reads += 1
+
+    def find(
+        self,
+        conditions: Iterable[str],
+        *,
+        kind: Kind | None = None,
+        scope: Address | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Artifact]:
+        """Knows conditions on metadata and with `=` alone."""
+        self.called()
+        asked = [condition.partition("=")[::2] for condition in conditions]
+        names = set()
+        for memory, versions in self._versions.items():
+            if scope is not None and scope not in (memory, Address(memory.vault)):
+                continue
+            for artifact, _ in self._artifacts[versions[-1].address].values():
+                names.update(artifact.metadata)
+                if kind in (None, artifact.kind) and all(str(artifact.metadata.get(n)) == v for n, v in asked):
+                    yield artifact
+        for name, _ in asked:
+            if name not in names:
+                warn(f"no artifact has anything named {name!r}")
+
+    def annotate(
+        self,
+        address: Address,
+        *,
+        set: Mapping[str, Scalar] = MappingProxyType({}),  # noqa: A002
+        unset: Iterable[str] = (),
+        message: str = "",
+        author: str = "",
+    ) -> Artifact:
+        self.called()
+        memory = self._memory(address)
+        held = self._artifacts[self.version(memory).address]
+        artifact, data = held[address.path or ""]
+        metadata = {name: value for name, value in artifact.metadata.items() if name not in tuple(unset)} | dict(set)
+        changed = ArtifactSpec(
+            path=address.path or "", size=len(data), kind=artifact.kind, time_ns=artifact.time_ns, metadata=metadata
+        )
+        kept = {
+            path: (ArtifactSpec(path=path, size=a.size, kind=a.kind, time_ns=a.time_ns, metadata=a.metadata), d)
+            for path, (a, d) in held.items()
+        }
+        version = self.add_version(memory, kept | {changed.path: (changed, data)}, message=message, author=author)
+        return self._artifacts[version.address][changed.path][0]
 
     def replay(
         self,

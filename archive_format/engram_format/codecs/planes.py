@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from engram_format.codecs.interface import UNSIGNED
 from engram_format.errors import FormatError
 
 
@@ -38,13 +39,14 @@ def to_planes(data: bytes | memoryview, item: int) -> bytes:
     """Return all first bytes of the elements of `item` bytes, then all second ones, ..., then what is left."""
     view = memoryview(data)
     count = len(view) // item
-    if item == 2:  # by far the most frequent, and twice as fast than by transposing
-        wide = np.frombuffer(view, "<u2", count)
-        out = np.empty((2, count), np.uint8)
-        out[0] = wide.view(np.uint8)[0::2]
-        out[1] = wide.view(np.uint8)[1::2]
+    out = np.empty((item, count), np.uint8)
+    if item in UNSIGNED:
+        # Shifting whole elements is several times as fast as gathering bytes.
+        whole = np.frombuffer(view, UNSIGNED[item], count)
+        for plane in range(item):
+            np.right_shift(whole, 8 * plane, out=out[plane], casting="unsafe")
     else:
-        out = np.ascontiguousarray(np.frombuffer(view, np.uint8, count * item).reshape(count, item).T)
+        out[:] = np.frombuffer(view, np.uint8, count * item).reshape(count, item).T
     return b"".join((out.data.cast("B") if count else b"", view[count * item :]))
 
 
@@ -53,7 +55,13 @@ def from_planes(data: bytes | memoryview, item: int) -> bytes:
     view = memoryview(data)
     count = len(view) // item
     planes = np.frombuffer(view, np.uint8, count * item).reshape(item, count)
-    out = np.empty((count, item), np.uint8)
-    for plane in range(item):
-        out[:, plane] = planes[plane]
-    return b"".join((out.data.cast("B") if count else b"", view[count * item :]))
+    if item in UNSIGNED:
+        whole = planes[-1].astype(UNSIGNED[item])
+        for plane in range(item - 2, -1, -1):
+            whole <<= 8
+            whole |= planes[plane]
+        body = whole.data.cast("B") if count else b""
+    else:
+        out = np.ascontiguousarray(planes.T)
+        body = out.data.cast("B") if count else b""
+    return b"".join((body, view[count * item :]))

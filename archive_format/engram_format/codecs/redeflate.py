@@ -2,7 +2,7 @@
 
 zlib's output follows from the input and three numbers, but not from the standard: another library makes other bytes of it.
 A checksum of the streams tells the decoder whether the library at hand makes the same; where it does not, `zlib_deflate`
-does, slowly (SPEC.md appendix A).
+does, slowly (SPEC.md section 13).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from engram_format.codecs.interface import NotApplicable, require_limit
 from engram_format.errors import FormatError
 
 _PARAMETERS: Final = struct.Struct("<BBBII")
-_LEVELS_BY_HINT: Final = ((1, 0), (4, 5, 3, 2), (6,), (9, 8, 7))
-"""zlib writes into each stream which of four groups its level is of."""
+_LEVELS_BY_HINT: Final = ((1,), (4, 5, 3, 2), (6,), (9, 8, 7))
+"""zlib writes into each stream which of four groups its level is of. Level 0 is left out: its streams differ between releases."""
 _LARGEST_CHUNK: Final = 16 * 2**20
 _LEAST_STREAM_BYTES: Final = 8
 
@@ -81,7 +81,7 @@ def redeflate_settings(streams: Sequence[bytes | memoryview], *, chunk: int) -> 
     first = streams[0]
     window_bits, hint = (first[0] >> 4) + 8, first[1] >> 6
     hinted = _LEVELS_BY_HINT[hint]
-    levels = (*hinted, *(level for level in range(10) if level not in hinted))
+    levels = (*hinted, *(level for level in range(1, 10) if level not in hinted))
     for memory in (8, 9):
         for level in levels:
             with contextlib.suppress(ValueError):
@@ -115,7 +115,7 @@ def _streams(data: bytes | memoryview, parameters: bytes, limit: int, deflate: C
     if len(parameters) != _PARAMETERS.size:
         raise FormatError("a deflate step has parameters that cannot be")
     level, window_bits, memory, chunk, check = _PARAMETERS.unpack(parameters)
-    if level > 9 or not 8 <= window_bits <= 15 or not 1 <= memory <= 9 or not chunk or len(data) % chunk:
+    if not 1 <= level <= 9 or not 8 <= window_bits <= 15 or not 1 <= memory <= 9 or not chunk or len(data) % chunk:
         raise FormatError("a deflate step has parameters that cannot be")
     view = memoryview(data)
     made, size = [], 0

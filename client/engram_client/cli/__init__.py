@@ -21,6 +21,8 @@ _COMMANDS: Final = {
     "diff": "engram_client.cli.diff:diff",
     "slice": "engram_client.cli.slice:slice_",
     "plot": "engram_client.cli.plot:plot",
+    "find": "engram_client.cli.find:find",
+    "annotate": "engram_client.cli.annotate:annotate",
     "restore": "engram_client.cli.restore:restore",
     "replay": "engram_client.cli.replay:replay",
     "verify": "engram_client.cli.verify:verify",

@@ -11,6 +11,7 @@ import click
 from engram_client.cli.output import human_size, utc, write_fields, write_json, write_table
 from engram_client.cli.recording import show_artifact
 from engram_client.cli.settings import Settings, archive_options
+from engram_client.sharing import Shared, shared_with_version_before
 from engram_format.address import Address, ContentAddress, parse_any
 from engram_format.errors import InvalidInput, NotFound
 
@@ -60,7 +61,7 @@ def show(settings: Settings, *, address: str, as_json: bool) -> None:
             show_artifact(archive, archive.artifact(place), as_json=as_json)
         elif place.memory is not None:
             version = archive.version(place)
-            _show(version, version_fields(version), as_json=as_json)
+            _show_version(archive, version, as_json=as_json)
         else:
             vault = _vault(archive, place.vault)
             _show(vault, [("vault", vault.name), ("id", vault.vault_id), ("epoch", str(vault.epoch))], as_json=as_json)
@@ -138,6 +139,22 @@ def version_fields(version: Version) -> list[tuple[str, str]]:
         ("artifacts", str(version.artifacts)),
         ("added", str(version.added)),
     ]
+
+
+def _show_version(archive: Archive, version: Version, *, as_json: bool) -> None:
+    if as_json:
+        write_json(version)
+        return
+    shared = shared_with_version_before(archive, version.address)
+    write_fields([*version_fields(version), *shared_fields(shared)])
+
+
+def shared_fields(shared: Shared | None) -> list[tuple[str, str]]:
+    """Say how much was there before, for people."""
+    if shared is None:
+        return []
+    part = f", {100 * shared.shared / shared.total:.1f} %" if shared.total else ""
+    return [("shared", f"{human_size(shared.shared)} of {human_size(shared.total)} with the version before{part}")]
 
 
 def _list(values: list[_ValueT], write: Callable[[list[_ValueT]], None], *, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import socket
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from engram_client.cli.metadata import read_metadata
 from engram_client.cli.output import Json, as_json_map, human_size, progress, warn, write_json, write_table
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, parse_any
@@ -59,7 +59,7 @@ def deposit(
     from engram_client.journal import Journal
     from engram_client.transfer import deposit_files
 
-    place, known_kind, metadata = Address.parse(to), _kind(kind), _metadata(meta, subject=subject)
+    place, wanted, metadata = Address.parse(to), known_kind(kind), _metadata(meta, subject=subject)
     arrivals: list[Arrival] = []
     try:
         with settings.open() as archive, progress("depositing") as show:
@@ -67,7 +67,7 @@ def deposit(
                 archive,
                 files,
                 to=place,
-                kind=known_kind,
+                kind=wanted,
                 message=message,
                 author=author or this_user(),
                 metadata=metadata,
@@ -134,7 +134,8 @@ def _ratio(size: int, stored: int) -> str:
     return f"{stored / size:.2f}" if size else "-"
 
 
-def _kind(text: str | None) -> Kind | None:
+def known_kind(text: str | None) -> Kind | None:
+    """Read the option `--kind`."""
     from engram_format.catalog import Kind
 
     try:
@@ -144,24 +145,13 @@ def _kind(text: str | None) -> Kind | None:
 
 
 def _metadata(told: tuple[str, ...], *, subject: str | None) -> dict[str, Scalar]:
-    """Read `NAME=VALUE`: numbers, `true` and `false` as JSON has them, a JSON string in quotes, anything else as text."""
-    metadata: dict[str, Scalar] = {} if subject is None else {"subject.id": subject}
-    for item in told:
-        name, equals, text = item.partition("=")
-        if not name or not equals:
-            raise click.BadParameter(f"{item!r} is not NAME=VALUE.", param_hint="--meta")
-        if name in metadata:
-            raise InvalidInput(f"metadata {name!r} is given twice: give it once")
-        metadata[name] = _scalar(text)
-    return metadata
-
-
-def _scalar(text: str) -> Scalar:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, str | int | float | bool) else text
+    """Return what is to be noted with every file."""
+    metadata = read_metadata(told, option="--meta")
+    if subject is None:
+        return metadata
+    if "subject.id" in metadata:
+        raise InvalidInput("metadata 'subject.id' is given twice: give it once")
+    return {"subject.id": subject} | metadata
 
 
 def this_user() -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 import grpc
@@ -26,6 +26,7 @@ from engram_client.remote.channel import Credentials, ServiceUrl, credentials, o
 from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.differences import changes
 from engram_client.remote.errors import translated
+from engram_client.remote.finding import RemoteFinding
 from engram_client.remote.recordings import RemoteRecordings
 from engram_client.remote.restore import artifacts_of
 from engram_client.views import Views
@@ -35,6 +36,7 @@ from engram_format.catalog import (
     Artifact,
     Change,
     Finding,
+    Kind,
     Memory,
     Recording,
     ReplayResult,
@@ -99,6 +101,7 @@ class RemoteArchive(Views):
         self._archive = archive_pb2_grpc.ArchiveServiceStub(channel)
         self._replay = replay_pb2_grpc.ReplayServiceStub(channel)
         self._recordings = RemoteRecordings(channel, url=url, credentials=credentials, timeout_s=timeout_s)
+        self._finding = RemoteFinding(channel, url=url, credentials=credentials, timeout_s=timeout_s)
         self._closed = False
 
     @property
@@ -205,6 +208,31 @@ class RemoteArchive(Views):
         return self._recordings.read_series(
             address, series, start=start, stop=stop, channels=channels, physical=physical
         )
+
+    def find(
+        self,
+        conditions: Iterable[str],
+        *,
+        kind: Kind | None = None,
+        scope: Address | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Artifact]:
+        """Yield the artifacts of the newest versions that fulfil all conditions, with their metadata."""
+        self._check_open()
+        return self._finding.find(conditions, kind=kind, scope=scope, warn=warn)
+
+    def annotate(
+        self,
+        address: Address,
+        *,
+        set: Mapping[str, Scalar] = MappingProxyType({}),  # noqa: A002 - the word of the command line
+        unset: Iterable[str] = (),
+        message: str = "",
+        author: str = "",
+    ) -> Artifact:
+        """Change the metadata of an artifact of a memory's newest version, as a new version; return it there."""
+        self._check_open()
+        return self._finding.annotate(address, set_=set, unset=unset, message=message, author=author)
 
     def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
         """Yield the artifacts at an address or below it, by path, each with its bytes, in one call.

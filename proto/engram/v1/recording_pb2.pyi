@@ -466,23 +466,29 @@ Global___FindRequest: _TypeAlias = FindRequest  # noqa: Y015
 
 @_typing.final
 class FindResponse(_message.Message):
-    """Some of the artifacts that were found."""
+    """Some of the artifacts that were found, or what the asker should know."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ARTIFACTS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_archive_pb2.Artifact]:
-        """At least one."""
+        """By vault, memory and path."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sentences, such as that no artifact has a name that was asked for."""
 
     def __init__(
         self,
         *,
         artifacts: _abc.Iterable[_archive_pb2.Artifact] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
@@ -15,18 +15,22 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    Kind,
     Memory,
     Recording,
     ReplayResult,
+    Scalar,
     Vault,
     Version,
 )
-from engram_format.errors import FormatError, InvalidInput, NotFound
+from engram_format.condition import Condition
+from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
-from engram_server.engine import describe, differences
+from engram_server.engine import describe, differences, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
+from engram_store.annotation import Annotation
 from engram_store.difference import Side
 from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
@@ -144,6 +148,53 @@ class Archive:
         return self._recordings.read_series(
             address, series, start=start, stop=stop, channels=channels, to_physical=physical
         )
+
+    def find(
+        self,
+        conditions: Iterable[str | Condition],
+        *,
+        kind: Kind | None = None,
+        scope: Address | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Artifact]:
+        """Yield the artifacts of the newest versions that fulfil all conditions, with their metadata.
+
+        `scope` is a vault, a memory or a folder of its newest version; `None` means every memory that can be read. `warn`
+        is told of a name that no artifact has, with the nearest ones.
+        """
+        asked = [item if isinstance(item, Condition) else Condition.parse(item) for item in conditions]
+        readers = self._repository.vaults() if scope is None else iter([self._repository.vault(scope.vault)])
+        return finding.find(readers, asked, kind=kind, scope=scope, warn=warn)
+
+    def annotate(
+        self,
+        address: Address,
+        *,
+        set: Mapping[str, Scalar] = MappingProxyType({}),  # noqa: A002 - the word of the command line
+        unset: Iterable[str] = (),
+        message: str = "",
+        author: str = "",
+    ) -> Artifact:
+        """Change the metadata of an artifact of a memory's newest version, as a new version; return it there.
+
+        Its bytes are not touched. Raises `Conflict` where the artifact was replaced meanwhile, and `Precondition` where
+        the address names an older version.
+        """
+        reader, name = self._memory(address)
+        if address.path is None:
+            raise InvalidInput(f"{address} names no artifact: write vault/memory:path")
+        newest = reader.history().newest(name).number
+        if address.version not in (None, newest):
+            reader.history().at(name, address.version)
+            raise Precondition(
+                f"{address} is of an older version, which does not change: annotate {address.at(None)}, "
+                f"the artifact of the newest version @{newest}"
+            )
+        annotation = Annotation(dict(set), frozenset(unset))
+        commit = self._repository.annotate(
+            address.vault, name, address.path, annotation, message=message, author=author
+        )
+        return self.artifact(address.at(commit.number))
 
     def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
         """Yield the artifacts at an address or below it, by path, each with its bytes.

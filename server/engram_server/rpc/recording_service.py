@@ -13,10 +13,11 @@ from engram.v1.recording_values import messages_of_blocks, messages_of_recording
 from engram_server.engine import Archive
 from engram_server.rpc import difference_stream
 from engram_server.rpc.calls import EngineCalls
+from engram_server.rpc.find_calls import FindCalls
 from engram_server.rpc.status import Context
 
 
-class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
+class RecordingService(FindCalls, recording_pb2_grpc.RecordingServiceServicer):
     """Serves what is in the recordings of one archive."""
 
     def __init__(self, engine: Archive, calls: EngineCalls) -> None:

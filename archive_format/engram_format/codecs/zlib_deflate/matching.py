@@ -82,11 +82,11 @@ class Window:
 
     def __init__(self, data: bytes | memoryview, settings: Settings, *, wbits: int, mem_level: int) -> None:
         self.settings = settings
-        self.end = len(data)
         self.base = 0
         """Where zlib's buffer begins."""
-        # Reading behind the end is harmless (a search that gets there is over, whatever it reads), so there is something to read.
-        self.data = b"".join((data, bytes(MAX_MATCH + 1)))
+        # A search that looks behind the end has won already, whatever it reads there; so there is something to read.
+        self.data = b"".join((data, bytes(MAX_MATCH)))
+        self.end = len(self.data) - MAX_MATCH
         self._size = 1 << wbits
         self._max_distance = self._size - _MIN_LOOKAHEAD
         hash_bits = mem_level + 7

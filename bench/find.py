@@ -1,0 +1,93 @@
+"""How long `find` takes over many artifacts: in an archive that is open, and as a command from its start.
+
+python bench/find.py [ARTIFACTS]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from engram_client.embedded import create_archive
+from engram_format.address import Address
+from engram_format.catalog import ArtifactSpec
+from engram_server.engine import Archive, open_archive
+from engram_store.identity import new_identity, save_identity
+
+ROUNDS = 9
+SPECIES = ("Rattus norvegicus", "Mus musculus", "Homo sapiens")
+ASKED = {
+    "one species and a depth": ["subject.species=Mus musculus", "electrode.depth_um>=900"],
+    "one artifact by its path": ["path~session-004711"],
+    "everything": [],
+}
+
+
+def fill(archive: Archive, count: int) -> None:
+    """Deposit `count` artifacts of 100 bytes with eight metadata each."""
+    archive.create_vault("lab")
+    with archive.open_deposit(Address("lab", "sessions"), session="0" * 32) as deposit:
+        for number in range(count):
+            data = f"{number:0100d}".encode()
+            metadata = {
+                "subject.id": f"rat-{number % 211}",
+                "subject.species": SPECIES[number % 3],
+                "subject.sex": "FM"[number % 2],
+                "subject.age": f"P{60 + number % 40}D",
+                "session.id": f"{number:06}",
+                "electrode.count": 32 + number % 2 * 32,
+                "electrode.depth_um": number % 1000 + 0.5,
+                "consent.model_training": number % 5 == 0,
+            }
+            deposit.begin(ArtifactSpec(path=f"day-{number // 100:03}/session-{number:06}.dat", size=100, metadata=metadata))
+            deposit.write(data)
+            deposit.end(sha256=hashlib.sha256(data).hexdigest())
+        deposit.commit(message="", author="bench")
+
+
+def median_s(work: Callable[[], object]) -> float:
+    """Return the median time of some rounds."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Print the table."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        url, key = f"{folder}/archive", Path(folder, "identity.txt")
+        identity = new_identity()
+        save_identity(key, identity)
+        create_archive(url, identity=identity)
+        with open_archive(url, identity=identity) as archive:
+            start = time.perf_counter()
+            fill(archive, count)
+            print(f"{count} artifacts deposited in {time.perf_counter() - start:.1f} s")
+            start = time.perf_counter()
+            archive.annotate(Address.parse("lab/sessions:day-000/session-000000.dat"), set={"note": "first"})
+            print(f"one of them annotated in {time.perf_counter() - start:.3f} s")
+        for what, conditions in ASKED.items():
+            with open_archive(url, identity=identity) as archive:
+                found = len(list(archive.find(conditions)))
+                warm = median_s(lambda conditions=conditions, archive=archive: list(archive.find(conditions)))
+            command = [sys.executable, "-m", "engram_client.cli", "--archive", url, "--identity", str(key), "find"]
+            cold = median_s(
+                lambda command=command, conditions=conditions: subprocess.run(
+                    [*command, *conditions], capture_output=True, check=True
+                )
+            )
+            print(f"{what:28} {found:6} found, {1000 * warm:6.1f} ms open, {1000 * cold:6.1f} ms as a command")
+
+
+if __name__ == "__main__":
+    main()
