@@ -10,8 +10,6 @@ import click
 
 from engram_client.cli.output import as_json as told_as_json
 from engram_client.cli.output import human_size, utc, write_fields, write_json, write_table
-from engram_format.catalog import Kind
-from engram_format.consent import Consent, consent_lines
 from engram_format.errors import InvalidInput, Precondition
 
 if TYPE_CHECKING:
@@ -66,6 +64,9 @@ def write_series(series: Iterable[SeriesInfo]) -> None:
 
 def _consent_fields(artifact: Artifact) -> list[tuple[str, str]]:
     """Return what may be done with a recording, and with anything else of which it is said."""
+    from engram_format.catalog import Kind
+    from engram_format.consent import Consent, consent_lines
+
     if artifact.kind is not Kind.RECORDING and not any(name.startswith("consent.") for name in artifact.metadata):
         return []
     try:
