@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 from engram_testing.archives import MEMORY, Place, deposit, pseudo_random
 from engram_testing.recordings import deposit_recording, hdf5_file
+from engram_testing.simulator import SimulatedArchive
 
 from engram_client.cli import cli
 from engram_client.embedded import EmbeddedArchive
-from engram_format.catalog import ArtifactSpec
+from engram_format.catalog import ArtifactSpec, Kind
 from engram_store.repository import Repository
 
 LONG = pseudo_random(8 << 20)
@@ -111,3 +112,12 @@ def test_a_recording_shows_who_may_use_it(engram):
 def test_a_recording_of_which_nothing_is_said_may_be_used_for_nothing(engram):
     assert "may be used for    nothing: consent.duo is not given" in engram("show", "vault/memory:unsaid.h5").stdout
     assert "may be used for" not in engram("show", "vault/memory:came.txt").stdout
+
+
+def test_a_statement_that_is_not_understood_allows_nothing():
+    archive = SimulatedArchive()
+    archive.create_vault(MEMORY.vault)
+    spec = ArtifactSpec(path="a.nwb", size=1, kind=Kind.RECORDING, metadata={"consent.duo": "XYZ"})
+    archive.add_version(MEMORY, {"a.nwb": (spec, b"a")}, message="", author="another program")
+    result = CliRunner().invoke(cli, ["show", "vault/memory:a.nwb"], prog_name="engram", obj=lambda _: archive)
+    assert "may be used for  nothing: what is said of consent is not understood (consent.duo has 'XYZ'" in result.stdout
