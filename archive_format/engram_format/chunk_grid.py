@@ -11,7 +11,7 @@ import numpy as np
 
 from engram_format.errors import Exhausted
 from engram_format.hdf5_filters import check_filters, unfilter
-from engram_format.selection import Extent, Numbers, Selection, box, native_dtype, strided
+from engram_format.selection import Extent, Numbers, Selection, box, check_sample, native_dtype, strided
 from engram_format.series import NO_CHUNK, Chunked, SeriesInfo
 
 _BLOCK_BYTES: Final = 8 * 2**20
@@ -94,6 +94,7 @@ def chunked(info: SeriesInfo, storage: Chunked, selection: Selection) -> Iterato
     )
     step *= max(1, _BLOCK_BYTES // (across * size))
     sample = info.item_bytes * math.prod(count for axis, count in enumerate(counts) if axis != time)
+    check_sample(info, sample)
     step = max(1, min(step, _MAX_BLOCK_BYTES // sample))  # very long chunks are decoded again for each of their blocks
     stop = selection.start
     while stop < selection.stop:

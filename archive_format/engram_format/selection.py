@@ -21,6 +21,7 @@ _BLOCK_BYTES: Final = 8 * 2**20
 _BYTES_OF_SCATTERED: Final = 2**19
 _MAX_BLOCK_BYTES: Final = 64 * 2**20
 _MAX_SAMPLE_BYTES: Final = 2**30
+_MAX_EXTENTS: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -142,8 +143,7 @@ def samples_of_block(
     A block has about 8 MiB, or 512 KiB for each extent if that is more, and never more than 64 MiB. `extents` and `size`
     say how many extents and bytes a number of samples needs. Raises `Exhausted` where one sample is too long to be held.
     """
-    if size(1) > _MAX_SAMPLE_BYTES:
-        raise Exhausted(f"one sample of series {info.name!r:.200} takes {size(1)} bytes: choose fewer channels")
+    check_sample(info, size(1), extents=extents(1))
     count = max(selection.samples, 1)
     while count > 1:
         limit = min(max(_BLOCK_BYTES, extents(count) * _BYTES_OF_SCATTERED), _MAX_BLOCK_BYTES)
@@ -152,6 +152,12 @@ def samples_of_block(
             break
         count = max(1, min(count - 1, count * limit // needed))
     return count
+
+
+def check_sample(info: SeriesInfo, size: int, *, extents: int = 1) -> None:
+    """Raise `Exhausted` where one sample of a slice takes more bytes or extents than may be held."""
+    if size > _MAX_SAMPLE_BYTES or extents > _MAX_EXTENTS:
+        raise Exhausted(f"one sample of series {info.name!r:.200} takes {size} bytes: choose fewer channels")
 
 
 def _nearest(wanted: str, known: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from engram_format.errors import FormatError
 from engram_format.selection import (
     GAP_BYTES,
     Extent,
@@ -83,6 +84,8 @@ def contiguous(info: SeriesInfo, storage: Contiguous, selection: Selection) -> I
         needed = () if 0 in chosen else tuple(Extent(at, at + reach) for at in origins.tolist())
         return Slab(info.dtype, chosen, strides, outer, info.time_axis, needed)
 
+    if storage.offset + info.item_bytes * math.prod(info.shape) >= 2**63:
+        raise FormatError(f"series {info.name!r:.200} lies where no file reaches")
     if not info.shape or 0 in counts:
         yield slab(selection.start, selection.samples)
         return

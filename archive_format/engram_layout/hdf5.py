@@ -13,7 +13,8 @@ from engram_format.array_type import ArrayType
 from engram_format.errors import FormatError
 from engram_format.series import MAX_SERIES, Chunked, Description, Series, SeriesInfo
 from engram_layout.hdf5_dialect import Arrays, Dialect
-from engram_layout.hdf5_segments import MAX_ALL_CHUNKS, StoredArray, array_segments, settle, stored_array
+from engram_layout.hdf5_segments import array_segments
+from engram_layout.hdf5_stored import MAX_ALL_CHUNKS, StoredArray, settle, stored_array
 from engram_layout.hdf5_tree import MAX_OBJECTS, UNREADABLE, Cut, Found, SoftLink, walk
 from engram_layout.hdf5_vendors import describe_3brain, describe_cl1, describe_maxwell, describe_mcs
 from engram_layout.nwb import describe_nwb

@@ -11,7 +11,7 @@ import numpy as np
 
 from engram_format.catalog import Metadata
 from engram_format.series import Column, SeriesInfo, Table
-from engram_layout.hdf5_segments import StoredArray
+from engram_layout.hdf5_stored import StoredArray
 from engram_layout.hdf5_tree import MAX_TEXT, UNREADABLE, dataset_at, is_local
 
 MAX_ROWS: Final = 10_000

@@ -83,6 +83,7 @@ def address_of(item: h5py.h5g.ObjectID) -> int:
 
 
 def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
+    """Return name and kind of the links of a group by name; of an immense group, `MAX_OBJECTS` and one of them."""
     links: list[tuple[bytes, int]] = []
 
     def take(name: bytes, info: h5py.h5l.LinkInfo) -> bool | None:
@@ -90,10 +91,11 @@ def _links(group: h5py.h5g.GroupID) -> list[tuple[bytes, int]]:
         return True if len(links) > MAX_OBJECTS else None
 
     try:
-        group.links.iterate(take, info=True)
+        # In native order, or HDF5 would sort all the links of a group before it shows the first.
+        group.links.iterate(take, info=True, order=h5py.h5.ITER_NATIVE)
     except UNREADABLE:
-        return links
-    return links
+        return sorted(links)
+    return sorted(links)
 
 
 def is_local(dataset: h5py.h5d.DatasetID) -> bool:

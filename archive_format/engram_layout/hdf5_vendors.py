@@ -13,7 +13,7 @@ import numpy as np
 from engram_format.catalog import Scalar
 from engram_format.series import Column, SeriesInfo
 from engram_layout.hdf5_dialect import Arrays, Dialect, records_at
-from engram_layout.hdf5_segments import StoredArray
+from engram_layout.hdf5_stored import StoredArray
 from engram_layout.hdf5_tree import UNREADABLE, as_number, as_text, attribute, dataset_at, group_at, number_at
 
 _MCS_CHANNELS: Final = re.compile(r"(/Data/Recording_\d+/AnalogStream/Stream_\d+)/ChannelData")

@@ -14,9 +14,10 @@ from engram_format.catalog import Scalar
 from engram_format.series import SeriesInfo, Table
 from engram_layout.dandi import missing_fields
 from engram_layout.hdf5_dialect import MAX_ROWS, Arrays, Dialect, column_at, table_of
-from engram_layout.hdf5_segments import StoredArray
+from engram_layout.hdf5_stored import StoredArray
 from engram_layout.hdf5_tree import (
     UNREADABLE,
+    address_of,
     as_number,
     as_text,
     attribute,
@@ -155,7 +156,8 @@ class _Sweep:
     """What may tell which stimulus a recording answers."""
 
     name: str
-    electrode: str
+    electrode: int
+    """Where its group lies in the file; 0 if there is none."""
     sweep: float | None
 
     @property
@@ -208,12 +210,13 @@ def _by_key(sweeps: Iterator[_Sweep], key: Callable[[_Sweep], Hashable | None]) 
 
 
 def _sweep(file: h5py.File, path: str) -> _Sweep:
+    # By its address: every series has a link of its own to its electrode.
     electrode = group_at(file, f"{path}/electrode")
     try:
-        name = "" if electrode is None else str(electrode.name)
+        address = 0 if electrode is None else address_of(electrode.id)
     except UNREADABLE:
-        name = ""
-    return _Sweep(path, name, as_number(attribute(group_at(file, path), "sweep_number")))
+        address = 0
+    return _Sweep(path, address, as_number(attribute(group_at(file, path), "sweep_number")))
 
 
 def _tables(file: h5py.File, *, warnings: list[str]) -> dict[str, Table]:

@@ -85,6 +85,7 @@ class PlannerProcess:
         try:
             fields = Fields.of(answer, what="a planner's answer", known=range(1, 3))
             if fields.has(2):
+                self.close()  # What failed may have left its parser in a bad state; the next file gets a fresh one.
                 raise _NoPlanError(fields.text(2)[:500])
             planned = Planned.from_bytes(fields.raw(1))
         except (FormatError, ValueError) as error:

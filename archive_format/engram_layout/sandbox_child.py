@@ -33,9 +33,10 @@ def main(plan: PlanFile | None = None) -> None:
     """Serve until standard input ends."""
     source, sink = _private_pipes()
     _limit()
+    at_rest = _address_space()
     while (request := _receive(source)) is not None:
         fields = Fields.of(request, what="a request to the planner", known=range(1, 5))
-        _limit_this_file(memory=fields.integer(3), cpu_s=fields.integer(4))
+        _limit_this_file(memory=at_rest + fields.integer(3), cpu_s=fields.integer(4))
         _send(sink, _answer(Path(os.fsdecode(fields.raw(1))), fields.integer(2), plan or _plan_file))
 
 
@@ -90,10 +91,10 @@ def _limit() -> None:
 
 
 def _limit_this_file(*, memory: int, cpu_s: int) -> None:
-    """Allow `memory` bytes of address space above what is in use, and `cpu_s` seconds above what is spent."""
+    """Allow `memory` bytes of address space in all, whatever earlier files have left, and `cpu_s` seconds more."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     for limit, value in (
-        (resource.RLIMIT_AS, _address_space() + memory),
+        (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_s),
     ):
         with contextlib.suppress(OSError, ValueError):

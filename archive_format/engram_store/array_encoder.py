@@ -29,7 +29,7 @@ Build = Callable[[bytes | memoryview], Chain]
 
 _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 """Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
-_WORTH: Final = 0.985
+_WORTH: Final = 0.99
 """A slower compression is taken where it leaves less than this of what the faster one does."""
 _GIVE_UP: Final = 3
 """After so many frames whose streams did not come back, streams are kept as they are."""
@@ -44,8 +44,9 @@ class ArrayEncoder:
     def __init__(self, array: ArrayType) -> None:
         self._array = array
         self._lock = threading.Lock()
+        self._chosen = threading.Event()
         self._frames = 0
-        self._known = _candidates(array.dtype, lag=array.lag)
+        self._known = _candidates(array.dtype, lag=array.lag, row=array.row // array.item_bytes)
         self._settings: tuple[int, int, int] | None = None
         self._opens = _opens(array)
         self._failed = 0
@@ -102,26 +103,28 @@ class ArrayEncoder:
         for step in filters:
             plain = step.encode(plain)
         with self._lock:
-            number, known = self._frames, self._known
+            number = self._frames
             self._frames += 1
-        tried: list[_Tried] = []
-        for candidate in known:
-            try:
-                chain = candidate.build(plain)
-                coded = _through(chain, plain)
-            except NotApplicable:
-                continue
-            tried.append(_Tried(candidate, (*filters, *chain), coded))
-            if number not in _SAMPLED:
-                break
-        best = _best(tried)
-        if number in _SAMPLED:
-            ranked = sorted(tried, key=lambda one: len(one.coded))
-            order = [best.candidate, *(one.candidate for one in ranked if one is not best)]
-            with self._lock:
-                # What did not apply here may apply later, and is tried behind what did.
-                self._known = [*order, *(candidate for candidate in known if candidate not in order)]
-        return shorter_frame(best.chain, best.coded, original)
+        best = self._try_all(plain) if number in _SAMPLED else self._take_chosen(plain)
+        return shorter_frame((*filters, *best.chain), best.coded, original)
+
+    def _try_all(self, plain: bytes | memoryview) -> _Tried:
+        """Encode by every chain that applies, and put them in the order of what they leave."""
+        try:
+            tried = [one for candidate in self._known if (one := _tried(candidate, plain)) is not None]
+            best = _best(tried)
+            ranked = [one.candidate for one in sorted(tried, key=lambda one: len(one.coded)) if one is not best]
+            order = [best.candidate, *ranked]
+            # What did not apply here may apply later, and is tried behind what did.
+            self._known = [*order, *(candidate for candidate in self._known if candidate not in order)]
+        finally:
+            self._chosen.set()
+        return best
+
+    def _take_chosen(self, plain: bytes | memoryview) -> _Tried:
+        """Encode by the first chain that applies."""
+        self._chosen.wait()  # a frame that comes while the first is being tried would go through any chain
+        return next(one for candidate in self._known if (one := _tried(candidate, plain)) is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +138,14 @@ class _Tried:
     candidate: _Candidate
     chain: Chain
     coded: bytes | memoryview
+
+
+def _tried(candidate: _Candidate, data: bytes | memoryview) -> _Tried | None:
+    try:
+        chain = candidate.build(data)
+        return _Tried(candidate, chain, _through(chain, data))
+    except NotApplicable:
+        return None
 
 
 def _best(tried: Sequence[_Tried]) -> _Tried:
@@ -165,27 +176,37 @@ def _opens(array: ArrayType) -> bool:
     )
 
 
-def _candidates(dtype: str, *, lag: int) -> list[_Candidate]:
-    """Return all chains that may suit an element type, the likeliest first; the last one always applies."""
-    order, kind, item = dtype[0], dtype[1], int(dtype[2:])
+def _candidates(dtype: str, *, lag: int, row: int) -> list[_Candidate]:
+    """Return all chains that may suit an element type, the likeliest first; the last one always applies.
+
+    `lag` is in elements, as is `row`, how far one row of the array is from the next.
+    """
+    byte_order, kind, item = dtype[0], dtype[1], int(dtype[2:])
     if kind == "c":
-        kind, item, lag = "f", item // 2, 2 * lag
+        kind, item, lag, row = "f", item // 2, 2 * lag, 2 * row
     before: Chain = ()
     if item == 3:
         before, item = (Widen(),), 4
     elif kind in "SV" or item not in UNSIGNED:
         return [*([_fixed(Planes(item=item))] if 2 <= item <= 255 else []), *_plain()]
-    elif order == ">" and item > 1:
+    elif byte_order == ">" and item > 1:
         before = (Swap(item=item),)
     tail: Chain = (Zigzag(item=item),) if item == 1 else (Zigzag(item=item), Planes(item=item))
     along = Delta(item=item, lag=lag)
     found = [_fixed(*before, along, *tail)]
     if lag > 1:
         found += [_fixed(*before, along, Delta(item=item), *tail), _fixed(*before, Delta(item=item), *tail)]
+    if row > lag:
+        across = Delta(item=item, lag=row)
+        found += [_fixed(*before, across, *tail), _fixed(*before, across, along, *tail)]
     found += [_fixed(*before, along, along, *tail)]
     if item > 1:
         found += [_fixed(*before, Planes(item=item)), _fixed(*before, Planes(item=item), level=_THOROUGH)]
     if kind == "f" and item >= 4:
+        found += [
+            _fixed(*before, along, *tail, level=_THOROUGH),
+            _fixed(*before, Delta(item=item), *tail, level=_THOROUGH),
+        ]
         numbers: Chain = (Zigzag(item=2), Planes(item=2))
         palette = (*before, Palette(item=item))
         for level in (_FAST, _THOROUGH):
@@ -194,7 +215,8 @@ def _candidates(dtype: str, *, lag: int) -> list[_Candidate]:
                 _fixed(*palette, Planes(item=2), level=level),
             ]
             if item == 8:
-                found += [_times(before, lag=lag, level=level), _fixed(*before, Narrow(), Planes(item=4), level=level)]
+                found += [_times(before, lag=lag, order=order, level=level) for order in (1, 2)]
+                found += [_fixed(*before, Narrow(), Planes(item=4), level=level)]
     return [*found, *_plain()]
 
 
@@ -207,9 +229,10 @@ def _plain() -> list[_Candidate]:
     return [_fixed(), _fixed(level=_THOROUGH)]
 
 
-def _times(before: Chain, *, lag: int, level: int) -> _Candidate:
+def _times(before: Chain, *, lag: int, order: int, level: int) -> _Candidate:
     def build(data: bytes | memoryview) -> Chain:
         codec = fixed_point_of(_through(before, data))
-        return (*before, codec, Delta(item=8, lag=lag), Zigzag(item=8), Planes(item=8), Zstd(level=level))
+        differences = order * (Delta(item=8, lag=lag),)
+        return (*before, codec, *differences, Zigzag(item=8), Planes(item=8), Zstd(level=level))
 
     return _Candidate(build, fast=level == _FAST)

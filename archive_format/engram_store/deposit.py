@@ -43,6 +43,9 @@ _FRAMES_IN_FLIGHT: Final = 16
 _BYTES_IN_FLIGHT: Final = 24 * 2**20
 """Originals being encoded at once, in frames and in bytes; with two workers more would only wait."""
 _OPAQUE_LEVEL: Final = 1
+_GAP_LEVEL: Final = 9
+_GAP_BYTES: Final = 512 * 1024
+"""What lies between arrays is short, and mostly words: headers, attributes, a cached schema."""
 _ROOM: Final = 8192
 """More than one row and one path add to a trail."""
 _MAX_ORIGINS: Final = 1024
@@ -321,17 +324,21 @@ class DepositSession:
 
     def _encode(self, current: _Current, piece: Piece) -> None:
         encoder = None if piece.array is None else current.encoders[piece.array]
-        self._in_flight.append(self._workers.submit(self._encode_one, piece, encoder))
+        self._in_flight.append(
+            self._workers.submit(self._encode_one, piece, encoder, has_arrays=bool(current.encoders))
+        )
         self._in_flight_bytes += len(piece.data)
         self._drain(frames=_FRAMES_IN_FLIGHT, originals=_BYTES_IN_FLIGHT)
 
-    def _encode_one(self, piece: Piece, encoder: ArrayEncoder | None) -> _Encoded:
+    def _encode_one(self, piece: Piece, encoder: ArrayEncoder | None, *, has_arrays: bool) -> _Encoded:
         original = piece.data
         content = ContentId.of(original, id_key=self._store.id_key)
         if self._known.find(content, raw_size=len(original)) is not None:
             return _Encoded(content, len(original), None)
         if encoder is None:
-            return _Encoded(content, len(original), encode_verified(original, (Zstd(level=_OPAQUE_LEVEL),)))
+            is_gap = has_arrays and len(original) <= _GAP_BYTES
+            level = _GAP_LEVEL if is_gap else _OPAQUE_LEVEL
+            return _Encoded(content, len(original), encode_verified(original, (Zstd(level=level),)))
         return _Encoded(content, len(original), verified(original, encoder.candidates(original, pieces=piece.chunks)))
 
     def _drain(self, *, frames: int = 0, originals: int = 0) -> None:

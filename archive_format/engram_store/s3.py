@@ -204,6 +204,7 @@ def _connect(endpoint_url: str | None) -> S3Client:
         max_pool_connections=_CONNECTIONS,
         tcp_keepalive=True,
         retries={"total_max_attempts": 1, "mode": "standard"},
+        user_agent=f"engram boto3/{boto3.__version__}",  # boto3's own is put together anew for each request, slowly
     )
     # Part of every signature. boto3 does not read AWS_REGION as Amazon's other kits do; other servers take any region.
     region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"

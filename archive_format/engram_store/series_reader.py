@@ -24,7 +24,7 @@ from engram_store.recipe import Piece, Recipe
 _MAX_SHARED_FRAMES: Final = 64
 """Up to so many frames are held from one block of a slice to the next, which often needs the last of them again."""
 
-_SPAN_ORIGINALS: Final = 2 * 2**20
+_SPAN_ORIGINALS: Final = 3 * 2**20
 """A slice is short: its frames are fetched and decoded in parallel rather than in few long spans."""
 
 

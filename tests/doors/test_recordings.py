@@ -172,6 +172,10 @@ def test_physical_and_si_values_and_times(view):
         view.series["/units/spike_times"].times()
 
 
+def test_timestamps_say_when_samples_were_taken(view):
+    assert np.array_equal(view.series["/scratch/pupil"].times(5, 9), recorded()["/scratch/pupil_times"][5:9])
+
+
 def test_h5py_reads_a_recording_in_place(view):
     with view.open() as opened, h5py.File(opened, "r") as file:
         for name, array in recorded().items():

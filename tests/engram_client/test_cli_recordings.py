@@ -104,6 +104,14 @@ class TestSlice:
         assert rows[0] == ["sample", "value"]
         assert [float(row[1]) for row in rows[1:]] == recorded()["/units/spike_times"][:2].tolist()
 
+    def test_times_are_found_among_timestamps(self, engram, tmp_path):
+        engram("slice", ADDRESS, "--series", "/scratch/pupil", "--start", "1s", "--stop", "2s", "-o", "a.csv")
+        rows = list(csv.reader((tmp_path / "a.csv").open()))[1:]
+        times = recorded()["/scratch/pupil_times"]
+        chosen = (times >= 1) & (times < 2)
+        assert [float(row[0]) for row in rows] == np.round(times[chosen], 9).tolist()
+        assert np.allclose([float(row[1]) for row in rows], recorded()["/scratch/pupil"][chosen])
+
     @pytest.mark.parametrize("options", [(), ("--physical",)])
     def test_nwb_is_read_by_pynwb(self, engram, tmp_path, options):
         engram(
@@ -182,6 +190,7 @@ class TestPlot:
             ("--series", "/units/spike_times"),
             ("--series", "/units/spike_times", "--start", "1s", "--stop", "2s", "--channels", "0:2"),
             ("--series", "/units/spike_times_index"),
+            ("--series", "/scratch/pupil", "--start", "1s"),
         ],
     )
     def test_traces_and_rasters_are_pictures(self, engram, tmp_path, options):

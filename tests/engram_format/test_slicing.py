@@ -275,6 +275,31 @@ def test_one_sample_that_cannot_be_held_is_refused():
         next(blocks(Series(info, Contiguous(0)), select(info)))
 
 
+def impossible() -> list[Series]:
+    far = Blocks(2**62, 2**62, 2, 2**62, (0, 2**62))
+    holes = np.full(4, NO_CHUNK, np.uint64)
+    chunks = Chunked((1, 2**28), holes, np.zeros(4, np.uint32), ())
+    return [
+        Series(SeriesInfo("/a", "<f8", (2**31, 2**31)), Contiguous(2**62)),
+        Series(SeriesInfo("/a", "|u1", (2**29, 2**20), time_axis=1), Contiguous(0)),
+        Series(SeriesInfo("/a", "<f8", (2**40, 2), time_axis=1), Contiguous(0)),
+        Series(SeriesInfo("/a", "<i2", (2**62, 2)), far),
+        Series(SeriesInfo("/a", "|u1", (1, 2**30)), chunks),
+        Series(SeriesInfo("/a", "<f8", (1, 2**30)), chunks),
+    ]
+
+
+@pytest.mark.parametrize("series", impossible(), ids=range(6))
+def test_a_series_that_cannot_be_is_refused_or_lies_outside_before_anything_is_held(series, monkeypatch):
+    monkeypatch.undo()
+    try:
+        first = next(blocks(series, select(series.info)))
+    except (Exhausted, FormatError):
+        return
+    size = sum(extent.stop - extent.start for extent in first.extents)
+    assert size <= 64 * 2**20 or first.extents[-1].stop > 2**60
+
+
 def test_physical_values_use_every_factor_and_offset():
     numbers = np.array([[1, 2], [3, 4]], np.int16)
     info = SeriesInfo(

@@ -69,7 +69,7 @@ def main() -> None:
     data, first, count = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
     for seed in range(first, first + count):
         equal, wrong = compared(damaged(data, seed))
-        sys.stdout.write(f"{seed} {equal} {wrong or ''}\n")
+        sys.stdout.write(f"{seed} {equal} {'wrong ' + wrong if wrong else ''}\n")
         sys.stdout.flush()
 
 

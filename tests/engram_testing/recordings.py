@@ -18,7 +18,15 @@ from engram_layout.plan import ArraySegment, Plan, covering
 
 RATE_HZ = 1000.0
 SAMPLES, CHANNELS = 5000, 6
-NAMES = ("/acquisition/raw", "/acquisition/packed", "/processing/lfp", "/units/spike_times", "/units/spike_times_index")
+NAMES = (
+    "/acquisition/raw",
+    "/acquisition/packed",
+    "/processing/lfp",
+    "/units/spike_times",
+    "/units/spike_times_index",
+    "/scratch/pupil",
+    "/scratch/pupil_times",
+)
 
 
 def recorded() -> dict[str, np.ndarray]:
@@ -32,6 +40,8 @@ def recorded() -> dict[str, np.ndarray]:
         "/processing/lfp": np.ascontiguousarray(walk.T.astype(">f4")),
         "/units/spike_times": np.concatenate(times),
         "/units/spike_times_index": np.cumsum([len(row) for row in times]).astype("<i4"),
+        "/scratch/pupil": draw.normal(3, 0.2, 50).astype("<f4"),
+        "/scratch/pupil_times": np.sort(draw.uniform(0, 5, 50)),
     }
 
 
@@ -74,16 +84,18 @@ def plan_of(data: bytes) -> Plan:
 
 def _series(dataset, name: str) -> Series:
     chunked = dataset.chunks is not None
+    regular = name in NAMES[:3]
     info = SeriesInfo(
         name,
         dataset.dtype.str,
         dataset.shape,
         time_axis=1 if name.endswith("lfp") else 0,
-        sampling_rate=0.0 if name.startswith("/units") else RATE_HZ,
-        starting_time=0.0 if name.startswith("/units") else 2.5,
-        unit="seconds" if name.startswith("/units") else "uV",
-        conversion=1.0 if name.startswith("/units") else 0.195,
-        channels=() if name.startswith("/units") else tuple(f"ch{n}" for n in range(CHANNELS)),
+        sampling_rate=RATE_HZ if regular else 0.0,
+        starting_time=2.5 if regular else 0.0,
+        timestamps="/scratch/pupil_times" if name.endswith("pupil") else "",
+        unit="uV" if regular else "mm" if name.endswith("pupil") else "seconds",
+        conversion=0.195 if regular else 1.0,
+        channels=tuple(f"ch{n}" for n in range(CHANNELS)) if regular else (),
         role=name.split("/")[1],
         index="/units/spike_times_index" if name.endswith("spike_times") else "",
     )

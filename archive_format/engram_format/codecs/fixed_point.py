@@ -1,4 +1,4 @@
-"""Codec 8: fixed point. Times that are whole multiples of a sampling interval, held as float64, become those multiples."""
+"""Codec 8: fixed point. Whole multiples of one step, held as float64, become integers: times in sampling intervals, decimals."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from engram_format.errors import FormatError
 _DIVIDED: Final = 0
 _MULTIPLIED: Final = 1
 _PARAMETERS: Final = struct.Struct("<Bd")
-_KNOWN_RATES_HZ: Final = (
+_KNOWN_RATES: Final = (
     1.0, 10.0, 100.0, 1000.0, 1250.0, 2000.0, 5000.0, 10_000.0, 12_500.0, 20_000.0, 24_414.0625, 25_000.0, 30_000.0,
-    32_000.0, 32_552.0, 40_000.0, 48_000.0, 50_000.0, 1e5, 1e6,
+    32_000.0, 32_552.0, 40_000.0, 48_000.0, 50_000.0, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10,
+    1e7, 1e8, 1e9, 1e10,
 )  # fmt: skip
 _SAMPLE: Final = 2048
 _LARGEST: Final = 2.0**53
@@ -93,8 +94,8 @@ def _equal(first: Floats, second: Floats) -> bool:
 
 
 def _rates(sample: Floats) -> Iterator[float]:
-    """Yield rates in Hz that the elements may be multiples of: usual ones, then what their differences say."""
-    yield from _KNOWN_RATES_HZ
+    """Yield rates whose inverse the elements may be multiples of: usual ones, powers of ten, then what their differences say."""
+    yield from _KNOWN_RATES
     steps = np.diff(np.sort(sample))
     steps = steps[steps > 1e-9]
     if not len(steps):

@@ -111,7 +111,7 @@ def _write_rows(name: str, table: Table) -> None:
     click.echo(f"{name.upper()}: {table.rows} row{'' if table.rows == 1 else 's'}")
     if table.columns:
         rows = itertools.islice(_rows(table), _SHOWN_ROWS)
-        write_table([title.upper() for title in table.columns], rows)
+        write_table(list(table.columns), rows)
     if table.rows > _SHOWN_ROWS:
         click.echo(f"and {table.rows - _SHOWN_ROWS} more, which --json shows")
 

@@ -30,6 +30,8 @@ _DTYPES: dict[pb.ElementType.ValueType, np.dtype[np.generic]] = {
     pb.ELEMENT_TYPE_FLOAT16: np.dtype("<f2"),
     pb.ELEMENT_TYPE_FLOAT32: np.dtype("<f4"),
     pb.ELEMENT_TYPE_FLOAT64: np.dtype("<f8"),
+    pb.ELEMENT_TYPE_COMPLEX64: np.dtype("<c8"),
+    pb.ELEMENT_TYPE_COMPLEX128: np.dtype("<c16"),
 }
 _ELEMENT_TYPES = {dtype: number for number, dtype in _DTYPES.items()}
 
@@ -38,7 +40,9 @@ def header_of(name: str, array: AnyArray) -> pb.ArrayHeader:
     """Announce an array; raises `InvalidInput` for an element type that the wire has no word for."""
     number = _ELEMENT_TYPES.get(array.dtype.newbyteorder("<"))
     if number is None:
-        raise InvalidInput(f"array {name!r} is of {array.dtype}: send booleans, integers, or floats of 16 to 64 bits")
+        raise InvalidInput(
+            f"array {name!r} is of {array.dtype}: send booleans, integers, floats of 16 to 64 bits, or complex numbers"
+        )
     with fitting(f"the array name {name!r:.100}"):
         return pb.ArrayHeader(name=name, element_type=number, shape=array.shape)
 

@@ -243,7 +243,7 @@ class DescribeResponse(_message.Message):
 
     @_builtins.property
     def table(self) -> Global___Table:
-        """One table."""
+        """One table, or some rows of one that is too long for a message: parts of one name follow one another."""
 
     def __init__(
         self,

@@ -52,6 +52,10 @@ class _ElementTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ElementTy
     """IEEE 754, 32 bits."""
     ELEMENT_TYPE_FLOAT64: _ElementType.ValueType  # 12
     """IEEE 754, 64 bits."""
+    ELEMENT_TYPE_COMPLEX64: _ElementType.ValueType  # 13
+    """Two IEEE 754 numbers of 32 bits: real and imaginary part."""
+    ELEMENT_TYPE_COMPLEX128: _ElementType.ValueType  # 14
+    """Two IEEE 754 numbers of 64 bits: real and imaginary part."""
 
 class ElementType(_ElementType, metaclass=_ElementTypeEnumTypeWrapper):
     """The type of an array's elements; all are little-endian."""
@@ -82,6 +86,10 @@ ELEMENT_TYPE_FLOAT32: ElementType.ValueType  # 11
 """IEEE 754, 32 bits."""
 ELEMENT_TYPE_FLOAT64: ElementType.ValueType  # 12
 """IEEE 754, 64 bits."""
+ELEMENT_TYPE_COMPLEX64: ElementType.ValueType  # 13
+"""Two IEEE 754 numbers of 32 bits: real and imaginary part."""
+ELEMENT_TYPE_COMPLEX128: ElementType.ValueType  # 14
+"""Two IEEE 754 numbers of 64 bits: real and imaginary part."""
 Global___ElementType: _TypeAlias = ElementType  # noqa: Y015
 
 @_typing.final
