@@ -78,16 +78,17 @@ def main() -> None:
             start = time.perf_counter()
             archive.annotate(Address.parse("lab/sessions:day-000/session-000000.dat"), set={"note": "first"})
             print(f"one of them annotated in {time.perf_counter() - start:.3f} s")
+        engram = [sys.executable, "-m", "engram_client.cli", "--archive", url, "--identity", str(key)]
+
+        def run(*arguments: str) -> object:
+            return subprocess.run([*engram, *arguments], capture_output=True, check=True)
+
+        print(f"'engram vault ls' takes {1000 * median_s(lambda: run('vault', 'ls')):.0f} ms")
         for what, conditions in ASKED.items():
             with open_archive(url, identity=identity) as archive:
                 found = len(list(archive.find(conditions)))
                 warm = median_s(lambda conditions=conditions, archive=archive: list(archive.find(conditions)))
-            command = [sys.executable, "-m", "engram_client.cli", "--archive", url, "--identity", str(key), "find"]
-            cold = median_s(
-                lambda command=command, conditions=conditions: subprocess.run(
-                    [*command, *conditions], capture_output=True, check=True
-                )
-            )
+            cold = median_s(lambda conditions=conditions: run("find", *conditions))
             print(f"{what:28} {found:6} found, {1000 * warm:6.1f} ms open, {1000 * cold:6.1f} ms as a command")
 
 

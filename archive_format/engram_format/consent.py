@@ -1,7 +1,7 @@
-"""Consent: what the people, or the owners of the animals, behind a recording allow; what is not said is not allowed.
+"""Consent: what the people behind a recording, or the keepers of its animals, allow; what is not said is not allowed.
 
-It stands in an artifact's metadata, in the words of the Data Use Ontology (DUO), which says nothing of training models:
-for that there are names of our own.
+It stands in an artifact's metadata, in the codes of the Data Use Ontology (DUO), which says nothing of training models and of
+re-identification: for these there are names of our own (SPEC.md section 9, "Consent").
 """
 
 from __future__ import annotations
@@ -16,36 +16,53 @@ from typing import Final, Self
 from engram_format.catalog import Metadata, Scalar
 from engram_format.errors import InvalidInput
 
-PERMISSIONS: Final[Mapping[str, str]] = {
-    "NRES": "DUO:0000004",
-    "HMB": "DUO:0000006",
-    "DS": "DUO:0000007",
-    "POA": "DUO:0000011",
-    "GRU": "DUO:0000042",
-}
-"""What use is allowed: no restriction, health or medical or biomedical, disease specific, ancestry only, general research."""
 
-MODIFIERS: Final[Mapping[str, str]] = {
-    "RS": "DUO:0000012",
-    "NMDS": "DUO:0000015",
-    "GSO": "DUO:0000016",
-    "NPUNCU": "DUO:0000018",
-    "PUB": "DUO:0000019",
-    "COL": "DUO:0000020",
-    "IRB": "DUO:0000021",
-    "GS": "DUO:0000022",
-    "MOR": "DUO:0000024",
-    "TS": "DUO:0000025",
-    "US": "DUO:0000026",
-    "PS": "DUO:0000027",
-    "IS": "DUO:0000028",
-    "RTN": "DUO:0000029",
-    "CC": "DUO:0000043",
-    "NPOA": "DUO:0000044",
-    "NPU": "DUO:0000045",
-    "NCU": "DUO:0000046",
-}
-"""What narrows the permission."""
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One code of the Data Use Ontology."""
+
+    name: str
+    """Its short name, such as `GRU`."""
+    duo: str
+    """Its id, such as `DUO:0000042`."""
+    says: str
+    """What it means, for people."""
+
+
+def _codes(*codes: Code) -> Mapping[str, Code]:
+    return {code.name: code for code in codes}
+
+
+PERMISSIONS: Final = _codes(
+    Code("NRES", "DUO:0000004", "no restriction"),
+    Code("HMB", "DUO:0000006", "health, medical and biomedical research"),
+    Code("DS", "DUO:0000007", "research on one disease"),
+    Code("POA", "DUO:0000011", "research on populations, origins and ancestry"),
+    Code("GRU", "DUO:0000042", "general research"),
+)
+"""What the data may be used for; a statement of consent has exactly one of them."""
+
+MODIFIERS: Final = _codes(
+    Code("RS", "DUO:0000012", "only the kind of research that was agreed"),
+    Code("NMDS", "DUO:0000015", "not to develop methods or models"),
+    Code("GSO", "DUO:0000016", "only genetic studies"),
+    Code("NPUNCU", "DUO:0000018", "only non-profit organizations, without commercial use"),
+    Code("PUB", "DUO:0000019", "results must be published"),
+    Code("COL", "DUO:0000020", "only in collaboration with the depositors"),
+    Code("IRB", "DUO:0000021", "needs approval by an ethics board"),
+    Code("GS", "DUO:0000022", "only in the region that was agreed"),
+    Code("MOR", "DUO:0000024", "no publication before the date that was agreed"),
+    Code("TS", "DUO:0000025", "only up to the time that was agreed"),
+    Code("US", "DUO:0000026", "only approved users"),
+    Code("PS", "DUO:0000027", "only an approved project"),
+    Code("IS", "DUO:0000028", "only approved institutions"),
+    Code("RTN", "DUO:0000029", "derived data must be returned"),
+    Code("CC", "DUO:0000043", "also for clinical care"),
+    Code("NPOA", "DUO:0000044", "not for research on populations, origins and ancestry"),
+    Code("NPU", "DUO:0000045", "only non-profit organizations"),
+    Code("NCU", "DUO:0000046", "no commercial use"),
+)
+"""What narrows the permission, each at most once."""
 
 NAMES: Final = (
     "consent.duo",
@@ -54,9 +71,14 @@ NAMES: Final = (
     "consent.withdrawal",
     "consent.obc",
 )
+
+_KNOWN: Final = {**PERMISSIONS, **MODIFIERS}
+_BY_DUO: Final = {code.duo: code.name for code in _KNOWN.values()}
+_DUO_ID: Final = re.compile(r"DUO[:_]([0-9]{7})", re.IGNORECASE)
+_DISEASE: Final = re.compile(r"MONDO[:_]([0-9]{7})", re.IGNORECASE)
+_WITH_DISEASE: Final = re.compile(r"(?P<code>.+?):(?P<disease>MONDO[:_].*)", re.IGNORECASE)
 _MAX_CHARS: Final = 256
-_BY_ID: Final = {code: name for name, code in {**PERMISSIONS, **MODIFIERS}.items()}
-_DUO_ID: Final = re.compile(r"DUO[:_](?P<number>\d{7})", re.IGNORECASE)
+_EXAMPLE: Final = "GRU,IRB or DUO:0000042,DUO:0000021"
 
 
 class Withdrawal(StrEnum):
@@ -66,112 +88,148 @@ class Withdrawal(StrEnum):
     IMPOSSIBLE = "impossible"
     """Nobody can tell any more whose data these are."""
     WITHDRAWN = "withdrawn"
-    """It has been: nothing is permitted."""
+    """It has been: nothing is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What an artifact's metadata allow."""
+    """What an artifact's metadata allow. The value without arguments allows nothing."""
 
     permission: str = ""
     """The short name of the one DUO permission; empty where none is given."""
+    disease: str = ""
+    """With `DS` the disease, such as `MONDO:0005148`."""
     modifiers: tuple[str, ...] = ()
     """Short names of DUO modifiers, sorted."""
     model_training: bool = False
+    """As it is stated; `allows_model_training` says what follows."""
     reidentification: bool = False
+    """As it is stated; `allows_reidentification` says what follows."""
     withdrawal: Withdrawal = Withdrawal.POSSIBLE
     obc: str = ""
     """The form of the Open Brain Consent that was signed, with its version, such as `OBC-GDPR-ULT 1.1.0`."""
 
     @classmethod
     def of(cls, metadata: Metadata) -> Self:
-        """Read the names that begin with `consent.`; raises `InvalidInput` where one says nothing that is known."""
+        """Read the names that begin with `consent.`; raises `InvalidInput`, which says what to write, where one is wrong."""
         for name in metadata:
             if name.startswith("consent.") and name not in NAMES:
                 near = difflib.get_close_matches(name, NAMES, n=1) or [", ".join(NAMES)]
                 raise InvalidInput(f"metadata {name!r:.200} is no statement of consent that is known: write {near[0]}")
-        permission, modifiers = _duo(metadata.get("consent.duo"))
-        return cls(
+        permission, disease, modifiers = _duo(metadata.get("consent.duo"))
+        consent = cls(
             permission=permission,
+            disease=disease,
             modifiers=modifiers,
             model_training=_flag(metadata, "consent.model_training"),
             reidentification=_flag(metadata, "consent.reidentification"),
             withdrawal=_withdrawal(metadata.get("consent.withdrawal")),
             obc=_obc(metadata.get("consent.obc")),
         )
+        if consent.model_training and "NMDS" in modifiers:
+            raise InvalidInput(
+                "consent.model_training is true, and NMDS in consent.duo forbids to develop methods: leave out one of them"
+            )
+        return consent
 
     @property
-    def permits_use(self) -> bool:
-        """Whether any use in research is permitted, within the permission and its modifiers."""
+    def allows_use(self) -> bool:
+        """Whether any use in research is allowed, within the permission and its modifiers."""
         return bool(self.permission) and self.withdrawal is not Withdrawal.WITHDRAWN
 
     @property
-    def permits_model_training(self) -> bool:
-        """Whether a model may be trained on it: only where that is said, and no modifier bars developing methods."""
-        return self.permits_use and self.model_training and "NMDS" not in self.modifiers
+    def allows_model_training(self) -> bool:
+        """Whether a model may be trained on the data: only where that is said, and no modifier forbids it."""
+        return self.allows_use and self.model_training and "NMDS" not in self.modifiers
 
     @property
-    def permits_reidentification(self) -> bool:
+    def allows_reidentification(self) -> bool:
         """Whether one may look for whose data these are: only where that is said."""
-        return self.permits_use and self.reidentification
+        return self.allows_use and self.reidentification
 
     @property
-    def codes(self) -> tuple[str, ...]:
-        """The DUO ids, the permission first."""
-        known = {**PERMISSIONS, **MODIFIERS}
-        return tuple(known[name] for name in (self.permission, *self.modifiers) if name)
+    def codes(self) -> tuple[Code, ...]:
+        """The DUO codes, the permission first."""
+        return tuple(_KNOWN[name] for name in (self.permission, *self.modifiers) if name)
 
 
 def check_consent(metadata: Metadata) -> Metadata:
-    """Return the metadata if what they say of consent is known; raises `InvalidInput` that says what to write."""
+    """Return the metadata if what they say of consent is known and sound; raises `InvalidInput` that says what to write."""
     Consent.of(metadata)
     return metadata
 
 
-def consent_lines(metadata: Metadata) -> list[tuple[str, str]]:
-    """Return what consent allows, for people; nothing where the metadata say nothing of consent.
-
-    What an older or another program has written and is not known allows nothing.
-    """
-    if not any(name.startswith("consent.") for name in metadata):
-        return []
-    try:
-        consent = Consent.of(metadata)
-    except InvalidInput as error:
-        return [("consent", f"not understood, so nothing is permitted: {error}")]
-    if consent.withdrawal is Withdrawal.WITHDRAWN:
-        return [("consent", "withdrawn: nothing is permitted")]
-    if not consent.permission:
-        return [("consent", "no DUO permission is given, so nothing is permitted")]
-    names = (consent.permission, *consent.modifiers)
-    told = [("consent", ", ".join(f"{name} ({code})" for name, code in zip(names, consent.codes, strict=True)))]
-    told.append(("may train models", "yes" if consent.permits_model_training else "no"))
-    told.append(("may reidentify", "yes" if consent.permits_reidentification else "no"))
+def consent_lines(consent: Consent) -> list[tuple[str, str]]:
+    """Return what consent allows, as names and texts for people."""
+    told = [
+        ("may be used for", _use(consent)),
+        ("model training", _answer(allowed=consent.allows_model_training)),
+        ("re-identification", _answer(allowed=consent.allows_reidentification)),
+    ]
+    if consent.withdrawal is Withdrawal.IMPOSSIBLE:
+        told.append(("withdrawal", "impossible: nobody can tell any more whose data these are"))
+    if consent.obc:
+        told.append(("consent form", consent.obc))
     return told
 
 
-def _duo(value: Scalar | None) -> tuple[str, tuple[str, ...]]:
+def _use(consent: Consent) -> str:
+    if consent.withdrawal is Withdrawal.WITHDRAWN:
+        return "nothing: consent was withdrawn"
+    if not consent.permission:
+        return "nothing: consent.duo is not given"
+    permission, *modifiers = consent.codes
+    disease = f" {consent.disease}" if consent.disease else ""
+    told = [f"{permission.says}{disease} ({permission.name}, {permission.duo})"]
+    return "\n".join([*told, *(f"{code.says} ({code.name}, {code.duo})" for code in modifiers)])
+
+
+def _answer(*, allowed: bool) -> str:
+    return "allowed" if allowed else "denied"
+
+
+def _duo(value: Scalar | None) -> tuple[str, str, tuple[str, ...]]:
+    """Return the permission, its disease, and the modifiers in order."""
     if value is None:
-        return "", ()
+        return "", "", ()
     if not isinstance(value, str) or len(value) > _MAX_CHARS:
-        raise InvalidInput(f"consent.duo is {value!r:.100}: write DUO codes with commas between them, such as GRU,IRB")
-    names = [_short_name(part.strip()) for part in value.split(",")]
+        raise InvalidInput(f"consent.duo is {value!r:.100}: write DUO codes with commas between them, as {_EXAMPLE}")
+    parts = [_part(part.strip()) for part in value.split(",")]
+    names = [name for name, _ in parts]
     permissions = [name for name in names if name in PERMISSIONS]
     if len(permissions) != 1 or len(set(names)) != len(names):
         raise InvalidInput(
             f"consent.duo is {value!r} and needs exactly one permission and each code once: "
-            f"write one of {', '.join(PERMISSIONS)}, and modifiers after it, such as GRU,IRB"
+            f"write one of {', '.join(PERMISSIONS)}, and what narrows it after it, as {_EXAMPLE}"
         )
-    return permissions[0], tuple(sorted(name for name in names if name in MODIFIERS))
+    disease = "".join(found for _, found in parts)
+    return permissions[0], disease, tuple(sorted(name for name in names if name in MODIFIERS))
+
+
+def _part(text: str) -> tuple[str, str]:
+    """Return the short name of one code, and the disease that stands behind it if it is DS."""
+    found = _WITH_DISEASE.fullmatch(text)
+    name = _short_name(text if found is None else found["code"])
+    if (name == "DS") != (found is not None):
+        raise InvalidInput(
+            f"consent.duo has {text!r}: the disease stands behind DS and behind no other code, as DS:MONDO:0005148"
+        )
+    if found is None:
+        return name, ""
+    disease = _DISEASE.fullmatch(found["disease"])
+    if disease is None:
+        raise InvalidInput(f"consent.duo has {text!r}: write the disease with its seven digits, as DS:MONDO:0005148")
+    return name, f"MONDO:{disease[1]}"
 
 
 def _short_name(code: str) -> str:
     found = _DUO_ID.fullmatch(code)
-    name = _BY_ID.get(f"DUO:{found['number']}", "") if found else code.upper()
-    if name not in PERMISSIONS and name not in MODIFIERS:
-        near = difflib.get_close_matches(code.upper(), [*PERMISSIONS, *MODIFIERS], n=3, cutoff=0.5)
-        known = ", ".join(near or (*PERMISSIONS, *MODIFIERS))
-        raise InvalidInput(f"consent.duo names {code!r}, which is no code that is known: write {known} or its DUO id")
+    name = _BY_DUO.get(f"DUO:{found[1]}", "") if found else code.upper()
+    if name not in _KNOWN:
+        near = difflib.get_close_matches(code.upper(), _KNOWN, n=3, cutoff=0.5)
+        raise InvalidInput(
+            f"consent.duo has {code!r}, which is no code that is known: write {', '.join(near or _KNOWN)}, or its DUO id"
+        )
     return name
 
 
@@ -190,7 +248,7 @@ def _withdrawal(value: Scalar | None) -> Withdrawal:
     try:
         return Withdrawal(str(value))
     except ValueError as error:
-        raise InvalidInput(f"consent.withdrawal is {value!r:.100}: write {', '.join(Withdrawal)}") from error
+        raise InvalidInput(f"consent.withdrawal is {value!r:.100}: write one of {', '.join(Withdrawal)}") from error
 
 
 def _obc(value: Scalar | None) -> str:
@@ -198,6 +256,6 @@ def _obc(value: Scalar | None) -> str:
         return ""
     if not isinstance(value, str) or not 1 <= len(value) <= _MAX_CHARS:
         raise InvalidInput(
-            f"consent.obc is {value!r:.100}: write the form of the Open Brain Consent, such as OBC-GDPR-ULT 1.1.0"
+            f"consent.obc is {value!r:.100}: write which form of the Open Brain Consent was signed, as OBC-GDPR-ULT 1.1.0"
         )
     return value

@@ -206,18 +206,18 @@ class Archive(Protocol):
         """
         ...
 
-    def diff(self, first: Address, second: Address) -> Iterator[Change]:
-        """Yield what differs between two versions, or two artifacts or folders in them, by path.
-
-        Across vaults nothing is shared.
-        """
-        ...
-
     def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
         """Yield the artifacts at an address or below it, by path and with their metadata, each with its bytes.
 
         For many small artifacts, which are fetched together. Bytes that cannot be read raise `Damaged` where they end, and
         the next artifact follows; bytes that are not taken before the next artifact is asked for are skipped.
+        """
+        ...
+
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Yield what differs between two versions, or two artifacts or folders in them, by path.
+
+        What is the same in both is left out. Across vaults nothing is shared.
         """
         ...
 

@@ -250,3 +250,11 @@ def test_a_commit_without_one_of_its_fields_is_refused(field):
         Commit.from_bytes(encode({key: value for key, value in fields.items() if key != field}), what="a commit")
     with pytest.raises(FormatError, match=f"field {field}"):
         Commit.from_bytes(encode(fields | {field: None}), what="a commit")
+
+
+def test_a_commit_comes_back_with_its_catalogue_or_without():
+    for catalogue in (None, EMPTY):
+        data = commit("a", 1, catalogue=catalogue).to_bytes()
+        back = Commit.from_bytes(data, what="it")
+        assert (back.catalogue is None) == (catalogue is None)
+        assert back.to_bytes() == data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from engram_format import shards
 from engram_format.address import Address, ContentAddress, check_name, check_path, parse_any
 from engram_format.catalog import Kind
+from engram_format.catalogue import CataloguePage, CatalogueRow
 from engram_format.codecs import Zstd
+from engram_format.condition import Condition
 from engram_format.descriptor import ArchiveId, Descriptor
 from engram_format.encoding import decode, encode
 from engram_format.errors import EngramError, FormatError
@@ -63,6 +66,24 @@ MANIFEST = Manifest(
 )
 TREE = TreePage(tuple(TreeEntry(f"{number}", Kind.FILE, 29, Digest(bytes(32)), 0, 50, 1) for number in range(5)), PAGE)
 COMMIT = Commit("m", 1, (Digest(bytes(32)),), "a", "b", 0, PAGE, 5, 5, (ObjectName(bytes(16)),), (), PAGE, (bytes(20),))
+CATALOGUED = dataclasses.replace(COMMIT, catalogue=PAGE)
+CATALOGUE = CataloguePage.of(
+    [
+        CatalogueRow(
+            path=f"{number}",
+            kind=Kind.RECORDING,
+            size=29,
+            sha256=Digest(bytes(32)),
+            time_ns=0,
+            stored_size=50,
+            frames=1,
+            made_from=(Digest(bytes(32)),),
+            metadata={"a": number, "b": 0.5, "c": "text", "d": True},
+            facts={"series.name": ("x", "y")},
+        )
+        for number in range(5)
+    ]
+)
 RECORD = Record(0, bytes(32), RecordKind.CONDEMN, SESSION, condemn_payload((ObjectName(bytes(16)),)))
 TABLE = FrameTable(tuple(location.place for location in LOCATIONS), (ContentId(bytes(32)),) * 5, b"trail")
 INDEX = IndexRun.of({ContentId(bytes([number]) * 32): location for number, location in enumerate(LOCATIONS)})
@@ -93,6 +114,15 @@ def _walk_page(data: bytes) -> object:
     return list(page), page.starts(), page.stored_size, LocationPage.from_bytes(page.to_bytes())
 
 
+def _search(data: bytes) -> object:
+    page = CataloguePage.from_bytes(data)
+    asked = [
+        Condition.parse(text) for text in ("a>2", "b!=0.5", "c~x", "d=true", "series.name=y", "time<2030", "size>0")
+    ]
+    marked = [condition.marks(page, vault="v", memory="m", version=1) for condition in asked]
+    return marked, list(page.rows()), page.to_bytes()
+
+
 def _payload(data: bytes) -> object:
     return KEY.decrypt_payload(data, context=b"", what="it")
 
@@ -110,6 +140,10 @@ STRUCTURED = {
     "record": Reader(lambda data: Record.from_bytes(data, seq=0).to_bytes(), RECORD.to_bytes()),
     "history": Reader(_extend, RECORD.to_bytes()),
     "commit": Reader(lambda data: Commit.from_bytes(data, what="it").version_id, COMMIT.to_bytes()),
+    "commit with a catalogue": Reader(
+        lambda data: Commit.from_bytes(data, what="it").version_id, CATALOGUED.to_bytes()
+    ),
+    "catalogue page": Reader(_search, CATALOGUE.to_bytes()),
     "epoch": Reader(lambda data: read_epoch(data, seq=0), epoch_payload(epoch=1, public=bytes(1216))),
     "condemned": Reader(lambda data: read_condemned(data, seq=0), RECORD.payload),
     "index run": Reader(_find_in_index, INDEX.to_bytes()),

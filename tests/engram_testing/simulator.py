@@ -227,6 +227,15 @@ class SimulatedArchive(Views):
         for artifact in self.artifacts(address):
             yield artifact, self.read(artifact.address)
 
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Sees other bytes and nothing else; nothing is shared."""
+        self.called()
+        old, new = (self._artifacts[self.version(address).address] for address in (first, second))
+        for path in sorted({*old, *new}):
+            before, after = (held[path][0] if path in held else None for held in (old, new))
+            if before is None or after is None or before.sha256 != after.sha256:
+                yield Change(path=path, before=before, after=after, shared=0)
+
     def _endless(self) -> Iterator[bytes]:
         try:
             while True:
@@ -282,15 +291,6 @@ class SimulatedArchive(Views):
         }
         version = self.add_version(memory, kept | {changed.path: (changed, data)}, message=message, author=author)
         return self._artifacts[version.address][changed.path][0]
-
-    def diff(self, first: Address, second: Address) -> Iterator[Change]:
-        """Sees different bytes and nothing else; nothing is shared."""
-        self.called()
-        old, new = self._artifacts[self.version(first).address], self._artifacts[self.version(second).address]
-        for path in sorted({*old, *new}):
-            before, after = old.get(path, (None, b""))[0], new.get(path, (None, b""))[0]
-            if before is None or after is None or before.sha256 != after.sha256:
-                yield Change(path=path, before=before, after=after, shared=0)
 
     def replay(
         self,

@@ -10,7 +10,7 @@ import click
 
 from engram_client.cli.output import as_json as told_as_json
 from engram_client.cli.output import human_size, utc, write_fields, write_json, write_table
-from engram_format.errors import Precondition
+from engram_format.errors import InvalidInput, Precondition
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
@@ -28,6 +28,9 @@ def show_artifact(archive: Archive, artifact: Artifact, *, as_json: bool) -> Non
         write_json(_json(artifact, recording))
         return
     write_fields(artifact_fields(artifact))
+    if allowed := _consent_fields(artifact):
+        click.echo()
+        write_fields(allowed)
     if recording is not None:
         click.echo()
         write_fields([("format", recording.family), ("series", str(len(recording.series)))])
@@ -57,6 +60,19 @@ def write_series(series: Iterable[SeriesInfo]) -> None:
     """Write a table of series."""
     headers = ("SERIES", "SHAPE", "TYPE", "RATE", "UNIT", "DURATION", "ROLE", "WITH")
     write_table(headers, map(_series_row, series), right=frozenset({"RATE", "DURATION"}))
+
+
+def _consent_fields(artifact: Artifact) -> list[tuple[str, str]]:
+    """Return what may be done with a recording, and with anything else of which it is said."""
+    from engram_format.catalog import Kind
+    from engram_format.consent import Consent, consent_lines
+
+    if artifact.kind is not Kind.RECORDING and not any(name.startswith("consent.") for name in artifact.metadata):
+        return []
+    try:
+        return consent_lines(Consent.of(artifact.metadata))
+    except InvalidInput as error:  # written by a program that knows other statements
+        return [("may be used for", f"nothing: what is said of consent is not understood ({error})")]
 
 
 def _recording(archive: Archive, artifact: Artifact) -> Recording | None:

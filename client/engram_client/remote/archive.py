@@ -24,6 +24,7 @@ from engram.v1.values import (
 )
 from engram_client.remote.channel import Credentials, ServiceUrl, credentials, open_channel
 from engram_client.remote.deposit import RemoteDeposit
+from engram_client.remote.differences import changes
 from engram_client.remote.errors import translated
 from engram_client.remote.finding import RemoteFinding
 from engram_client.remote.recordings import RemoteRecordings
@@ -233,11 +234,6 @@ class RemoteArchive(Views):
         self._check_open()
         return self._finding.annotate(address, set_=set, unset=unset, message=message, author=author)
 
-    def diff(self, first: Address, second: Address) -> Iterator[Change]:
-        """Yield what differs between two versions, or two artifacts or folders in them, by path."""
-        self._check_open()
-        return self._finding.diff(first, second)
-
     def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
         """Yield the artifacts at an address or below it, by path, each with its bytes, in one call.
 
@@ -255,6 +251,11 @@ class RemoteArchive(Views):
             yield from artifacts_of(parts())
         finally:
             call.cancel()
+
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Yield what differs between two versions, or two artifacts or folders in them, by path, as it arrives."""
+        self._check_open()
+        return changes(self._channel, first, second, url=self._url, credentials=self._credentials)
 
     def replay(
         self,

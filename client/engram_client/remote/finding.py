@@ -1,4 +1,4 @@
-"""Finding, annotating and comparing, asked of a service."""
+"""Finding and annotating, asked of a service."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
-from engram.v1 import recording_pb2 as pb
 from engram.v1 import recording_pb2_grpc
-from engram.v1.catalogue_values import change_of, message_of_annotation, message_of_find
-from engram.v1.names import name_of
+from engram.v1.catalogue_values import message_of_annotation, message_of_find
 from engram.v1.values import artifact_of
 from engram_client.remote.channel import Credentials
 from engram_client.remote.errors import translated
 from engram_format.address import Address
-from engram_format.catalog import Artifact, Change, Kind, Metadata
+from engram_format.catalog import Artifact, Kind, Metadata
 
 
 class RemoteFinding:
@@ -49,14 +47,3 @@ class RemoteFinding:
         with translated(self._url):
             answer = self._stub.Annotate(request, timeout=self._timeout_s, metadata=self._credentials)
         return artifact_of(answer.artifact)
-
-    def diff(self, first: Address, second: Address) -> Iterator[Change]:
-        """Yield what differs, as it arrives."""
-        request = pb.DiffRequest(first=name_of(first), second=name_of(second))
-        call = self._stub.Diff(request, metadata=self._credentials)
-        try:
-            with translated(self._url):
-                for response in call:
-                    yield from map(change_of, response.changes)
-        finally:
-            call.cancel()

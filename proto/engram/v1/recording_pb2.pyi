@@ -616,7 +616,7 @@ class DiffResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """At least one."""
+        """At least one. One that is too long for a message goes on in others of the same path, which have neither artifact."""
 
     def __init__(
         self,

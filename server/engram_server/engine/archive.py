@@ -26,11 +26,12 @@ from engram_format.catalog import (
 from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
-from engram_server.engine import comparing, describe, finding
+from engram_server.engine import describe, differences, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
 from engram_store.annotation import Annotation
+from engram_store.difference import Side
 from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
@@ -195,10 +196,6 @@ class Archive:
         )
         return self.artifact(address.at(commit.number))
 
-    def diff(self, first: Address, second: Address) -> Iterator[Change]:
-        """Yield what differs between two versions, or two artifacts or folders in them, by path."""
-        return comparing.diff(self._side(first), self._side(second))
-
     def read_all(self, address: Address) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
         """Yield the artifacts at an address or below it, by path, each with its bytes.
 
@@ -209,6 +206,13 @@ class Archive:
         commit = reader.history().at(name, address.version)
         for found, manifest, pieces in read_many(reader, reader.entries(commit, below=address.path)):
             yield describe.artifact(address.vault, found, manifest), pieces
+
+    def diff(self, first: Address, second: Address) -> Iterator[Change]:
+        """Yield what differs between two versions, or two artifacts or folders in them, by path.
+
+        What is the same in both is left out. Across vaults nothing is shared.
+        """
+        return differences.changes(self._side(first), self._side(second))
 
     def replay(
         self,
@@ -260,9 +264,9 @@ class Archive:
         yield from verify_objects(reader, objects_of(reader, commit, below=scope.path))
         yield from verify_versions(reader, [commit], below=scope.path, read_data=read_data)
 
-    def _side(self, address: Address) -> comparing.Side:
+    def _side(self, address: Address) -> Side:
         reader, name = self._memory(address)
-        return comparing.Side(reader, reader.history().at(name, address.version), address.path)
+        return Side(reader, reader.commit(name, address.version), address.path)
 
     def _memory(self, address: Address) -> tuple[VaultReader, str]:
         name = _memory_name(address)

@@ -1,4 +1,4 @@
-"""The calls of the recording service that find, annotate and compare: each converts, calls the engine, and converts back."""
+"""The calls of the recording service that find and annotate: each converts, calls the engine, and converts back."""
 # ruff: noqa: N802 - methods have the names of the contract
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Final, TypeVar
 
 from engram.v1 import recording_pb2 as pb
-from engram.v1.catalogue_values import kind_of_find, message_of_change
+from engram.v1.catalogue_values import kind_of_find
 from engram.v1.names import parse_name
 from engram.v1.values import message_of_artifact, scalars_of
 from engram_server.engine import Archive
@@ -24,7 +24,7 @@ _ItemT = TypeVar("_ItemT", bound=Sized)
 
 
 class FindCalls:
-    """Annotate, Find and Diff; the service that inherits them has an engine and its threads."""
+    """Annotate and Find; the service that inherits them has an engine and its threads."""
 
     _engine: Archive
     _calls: EngineCalls
@@ -44,17 +44,6 @@ class FindCalls:
         async with aclosing(self._calls.each(lambda: self._found(request))) as parts:
             async for part in parts:
                 yield part
-
-    async def Diff(self, request: pb.DiffRequest, context: Context) -> AsyncGenerator[pb.DiffResponse, None]:
-        """Stream what differs between two versions."""
-        first, second = parse_name(request.first), parse_name(request.second)
-
-        def changes() -> Iterator[list[pb.Change]]:
-            return _groups(map(message_of_change, self._engine.diff(first, second)))
-
-        async with aclosing(self._calls.each(changes)) as groups:
-            async for group in groups:
-                yield pb.DiffResponse(changes=group)
 
     def _found(self, request: pb.FindRequest) -> Iterator[pb.FindResponse]:
         warnings: list[str] = []

@@ -11,6 +11,7 @@ from engram.v1 import recording_pb2_grpc
 from engram.v1.names import parse_any_name
 from engram.v1.recording_values import messages_of_blocks, messages_of_recording
 from engram_server.engine import Archive
+from engram_server.rpc import difference_stream
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.find_calls import FindCalls
 from engram_server.rpc.status import Context
@@ -37,6 +38,12 @@ class RecordingService(FindCalls, recording_pb2_grpc.RecordingServiceServicer):
     ) -> AsyncGenerator[pb.ReadSeriesResponse, None]:
         """Stream a slice; the engine reads on only when the client has taken what was read."""
         async with aclosing(self._calls.each(lambda: self._blocks(request))) as parts:
+            async for part in parts:
+                yield part
+
+    async def Diff(self, request: pb.DiffRequest, context: Context) -> AsyncGenerator[pb.DiffResponse, None]:
+        """Stream what differs between two versions, by path."""
+        async with aclosing(self._calls.each(lambda: difference_stream.responses(self._engine, request))) as parts:
             async for part in parts:
                 yield part
 
