@@ -32,7 +32,9 @@ _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 _WORTH: Final = 0.99
 """A slower compression is taken where it leaves less than this of what the faster one does."""
 _GIVE_UP: Final = 3
-"""After so many frames whose streams did not come back, streams are kept as they are."""
+"""After so many frames whose streams did not come back, if they are ..."""
+_GIVE_UP_SHARE: Final = 8
+"""... one in so many or more, streams are kept as they are: a few odd ones in a long array are no reason."""
 _STREAMS_COMPARED: Final = 4
 _FAST: Final = 1
 _THOROUGH: Final = 3
@@ -50,6 +52,8 @@ class ArrayEncoder:
         self._settings: tuple[int, int, int] | None = None
         self._opens = _opens(array)
         self._failed = 0
+        self._closed = 0
+        self._pays = True
 
     def candidates(self, original: bytes | memoryview, *, pieces: Sequence[int] = ()) -> Iterator[bytes]:
         """Yield plaintexts of a frame, the best first; take the next one where decoding does not give the original.
@@ -59,12 +63,27 @@ class ArrayEncoder:
         """
         if not self._array.filters:
             yield self._encode(original)
-        elif self._opens and pieces:
-            opened = self._unfilter(original, pieces)
+        else:
+            opened = self._unfilter(original, pieces) if self._opens and pieces else None
             if opened is not None:
                 yield opened
                 self._note_failure()
+            yield self._leave_filtered(original)
         yield join_frame((), original)
+
+    def _leave_filtered(self, original: bytes | memoryview) -> bytes:
+        """Encode chunks as the file holds them: compressed where the last try showed that it pays, which is seldom."""
+        with self._lock:
+            tries = self._pays or self._closed in _SAMPLED
+            self._closed += 1
+        if not tries:
+            return join_frame((), original)
+        chain = (Zstd(level=_THOROUGH),)
+        coded = chain[0].encode(original)
+        pays = len(coded) < _WORTH * len(original)
+        with self._lock:
+            self._pays = pays
+        return shorter_frame(chain, coded, original) if pays else join_frame((), original)
 
     def _unfilter(self, original: bytes | memoryview, pieces: Sequence[int]) -> bytes | None:
         """Return the plaintext with the file's own filters undone; `None` where they cannot be made again."""
@@ -82,7 +101,7 @@ class ArrayEncoder:
         with self._lock:
             self._settings = None  # the next frame may tell better with which level the streams were made
             self._failed += 1
-            self._opens = self._failed < _GIVE_UP
+            self._opens = self._failed < _GIVE_UP or self._failed * _GIVE_UP_SHARE < self._frames
 
     def _filters(self, pieces: Sequence[int]) -> Chain:
         array = self._array
