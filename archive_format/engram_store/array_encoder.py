@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
@@ -31,6 +31,12 @@ _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 """Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
 _WORTH: Final = 0.99
 """A slower compression is taken where it leaves less than this of what the faster one does."""
+_PART_BYTES: Final = 96 * 1024
+"""Chains for integers are compared on this much of a frame ..."""
+_FINALISTS: Final = 2
+"""... and the best of them on all of it: trying costs more than coding where a recording has few frames."""
+_HOPELESS: Final = 1.3
+"""A slow compression never makes up for a chain whose fast one leaves so many times the least."""
 _GIVE_UP: Final = 3
 """After so many frames whose streams did not come back, if they are ..."""
 _GIVE_UP_SHARE: Final = 8
@@ -49,6 +55,7 @@ class ArrayEncoder:
         self._chosen = threading.Event()
         self._frames = 0
         self._known = _candidates(array.dtype, lag=array.lag, row=array.row // array.item_bytes)
+        self._compares_parts = array.dtype[1] in "biu"  # a palette or a rate has to fit all of a frame
         self._settings: tuple[int, int, int] | None = None
         self._opens = _opens(array)
         self._failed = 0
@@ -130,7 +137,7 @@ class ArrayEncoder:
     def _try_all(self, plain: bytes | memoryview) -> _Tried:
         """Encode by every chain that applies, and put them in the order of what they leave."""
         try:
-            tried = [one for candidate in self._known if (one := _tried(candidate, plain)) is not None]
+            tried = _all_tried(self._finalists(plain), plain) or _all_tried(self._known, plain)
             best = _best(tried)
             ranked = [one.candidate for one in sorted(tried, key=lambda one: len(one.coded)) if one is not best]
             order = [best.candidate, *ranked]
@@ -139,6 +146,20 @@ class ArrayEncoder:
         finally:
             self._chosen.set()
         return best
+
+    def _finalists(self, plain: bytes | memoryview) -> Sequence[_Candidate]:
+        """Return the chains that leave least of a part in the middle of a frame; all of them where a part tells too little."""
+        if not self._compares_parts or len(plain) < 2 * _PART_BYTES:
+            return self._known
+        step = self._array.row if self._array.row <= _PART_BYTES else self._array.item_bytes
+        start = (len(plain) - _PART_BYTES) // 2 // step * step
+        part = memoryview(plain)[start : start + _PART_BYTES // step * step]
+        tried = _all_tried([candidate for candidate in self._known if candidate.fast], part)
+        sizes = {id(one.candidate): len(one.coded) for one in tried}
+        bound = _HOPELESS * min(sizes.values())
+        slow = [one for one in self._known if one.fast_form is not None and sizes[id(one.fast_form)] < bound]
+        ranked = sorted((*tried, *_all_tried(slow, part)), key=lambda one: len(one.coded))
+        return [one.candidate for one in ranked[:_FINALISTS]]
 
     def _take_chosen(self, plain: bytes | memoryview) -> _Tried:
         """Encode by the first chain that applies."""
@@ -150,6 +171,8 @@ class ArrayEncoder:
 class _Candidate:
     build: Build
     fast: bool = True
+    fast_form: _Candidate | None = None
+    """The same chain with a fast compression, for one with a slow compression that always applies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +188,10 @@ def _tried(candidate: _Candidate, data: bytes | memoryview) -> _Tried | None:
         return _Tried(candidate, chain, _through(chain, data))
     except NotApplicable:
         return None
+
+
+def _all_tried(candidates: Sequence[_Candidate], data: bytes | memoryview) -> list[_Tried]:
+    return [one for candidate in candidates if (one := _tried(candidate, data)) is not None]
 
 
 def _best(tried: Sequence[_Tried]) -> _Tried:
@@ -220,7 +247,7 @@ def _candidates(dtype: str, *, lag: int, row: int) -> list[_Candidate]:
         found += [_fixed(*before, across, *tail), _fixed(*before, across, along, *tail)]
     found += [_fixed(*before, along, along, *tail)]
     if item > 1:
-        found += [_fixed(*before, Planes(item=item)), _fixed(*before, Planes(item=item), level=_THOROUGH)]
+        found += _both(*before, Planes(item=item))
     if kind == "f" and item >= 4:
         found += [
             _fixed(*before, along, *tail, level=_THOROUGH),
@@ -244,8 +271,14 @@ def _fixed(*steps: Codec, level: int = _FAST) -> _Candidate:
     return _Candidate(lambda _: chain, fast=level == _FAST)
 
 
+def _both(*steps: Codec) -> list[_Candidate]:
+    """Return a chain with a fast compression, and with a slow one."""
+    fast, slow = _fixed(*steps), _fixed(*steps, level=_THOROUGH)
+    return [fast, replace(slow, fast_form=fast)]
+
+
 def _plain() -> list[_Candidate]:
-    return [_fixed(), _fixed(level=_THOROUGH)]
+    return _both()
 
 
 def _times(before: Chain, *, lag: int, order: int, level: int) -> _Candidate:
