@@ -1,4 +1,4 @@
-"""`engram find`, `annotate` and `diff`, and what `show` says of shared bytes, over a real archive in memory."""
+"""`engram find` and `annotate`, and what `show` says of shared bytes, over a real archive in memory."""
 
 from __future__ import annotations
 
