@@ -30,7 +30,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	$(BIN)/python bench/deposit_restore.py
+	$(BIN)/python bench/all.py
 
 generate: $(VENV)/.dev
 	$(BIN)/python proto/generate.py

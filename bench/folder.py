@@ -11,6 +11,7 @@ wrote stays until the end: a file system that has just removed many files makes 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import shutil
@@ -24,11 +25,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import recording
-from deposit_restore import Measure, measured, size_of
+import extracellular
+from measuring import Measure, measured, size_of
 
 _ENGRAM = str(Path(sys.executable).parent / "engram")
 _TOOLS = ("engram", "engram serve", "restic", "tar | zstd")
+_SECONDS_AT_ONCE = 8
 _MODES = (0o644, 0o600, 0o755, 0o640, 0o444)
 
 
@@ -49,8 +51,8 @@ def write_tree(top: Path, *, files: int, size: int) -> None:
 
 def _pieces(size: int) -> Iterator[bytes]:
     rest = b""
-    for second in recording.seconds(10**6):
-        rest += second.tobytes()
+    for seed in itertools.count():
+        rest += extracellular.recording(_SECONDS_AT_ONCE, seed=seed).tobytes()
         while len(rest) >= size:
             yield rest[:size]
             rest = rest[size:]

@@ -113,8 +113,8 @@ def _write_csv(part: Part, file: BinaryIO) -> None:
 
 def _write_nwb(part: Part, file: BinaryIO) -> None:
     import h5py
-    from pynwb import NWBHDF5IO, NWBFile, TimeSeries  # type: ignore[import-untyped]
-    from pynwb.file import Subject  # type: ignore[import-untyped]
+    from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+    from pynwb.file import Subject
 
     artifact, info = part.artifact.artifact, part.view.info
     count = int(np.prod(part.shape)) * part.view.dtype.itemsize
@@ -170,7 +170,7 @@ def _require_pynwb() -> None:
     try:
         import pynwb  # noqa: F401
     except ImportError as error:
-        raise Precondition("writing .nwb needs pynwb: 'pip install pynwb', or write a .npy file") from error
+        raise Precondition("writing .nwb needs pynwb: 'pip install engram[nwb]', or write a .npy file") from error
 
 
 def _began(told: object, time_ns: int) -> datetime:

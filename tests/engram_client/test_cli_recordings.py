@@ -128,7 +128,7 @@ class TestSlice:
     def test_nwb_without_pynwb_says_how_to_get_it(self, engram, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pynwb", None)
         out = engram("slice", ADDRESS, "--series", "/acquisition/raw", "-o", "a.nwb", status=1)
-        assert "pip install pynwb" in out.stderr
+        assert "pip install engram[nwb]" in out.stderr
         assert not list(tmp_path.iterdir())
 
     def test_json_tells_what_was_written(self, engram):

@@ -290,11 +290,11 @@ def kept(archive, recording):
 
 
 class TestRestore:
-    def test_gives_the_exact_bytes_and_the_time_of_change_to_the_owner_only(self, archive, kept, recording, tmp_path):
+    def test_gives_the_exact_bytes_with_the_time_of_change_and_the_permissions(self, archive, kept, recording, tmp_path):
         out = restore_file(archive, kept, tmp_path / "out.bin")
         assert out.read_bytes() == recording.read_bytes()
         assert out.stat().st_mtime_ns == 1_600_000_000_123_456_789
-        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+        assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE(recording.stat().st_mode)
 
     def test_gives_the_permissions_of_the_original_and_to_a_part_only_the_owners(self, archive, tmp_path):
         spec = ArtifactSpec(path="tool", size=2, mode=0o4755)
