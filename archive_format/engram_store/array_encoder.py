@@ -71,11 +71,7 @@ class ArrayEncoder:
     def _unfilter(self, original: bytes | memoryview, pieces: Sequence[int]) -> bytes | None:
         """Return the plaintext with the file's own filters undone; `None` where they cannot be made again."""
         try:
-            if self._array.filters[-1].name == "deflate" and self._settings is None:
-                settings = redeflate_settings(_first_streams(original, pieces), chunk=self._array.chunk)
-                with self._lock:
-                    self._settings = settings
-            return self._encode(original, self._filters(pieces))
+            return self._encode(original, self._filters(original, pieces))
         except NotApplicable:
             self._note_failure()
             return None
@@ -86,12 +82,22 @@ class ArrayEncoder:
             self._failed += 1
             self._opens = self._failed < _GIVE_UP
 
-    def _filters(self, pieces: Sequence[int]) -> Chain:
+    def _settings_for(self, original: bytes | memoryview, pieces: Sequence[int]) -> tuple[int, int, int]:
+        """Return level, window bits and memory level of the streams: those of an earlier frame, or found out from this one."""
+        with self._lock:
+            settings = self._settings
+        if settings is None:
+            settings = redeflate_settings(_first_streams(original, pieces), chunk=self._array.chunk)
+            with self._lock:
+                self._settings = settings
+        return settings
+
+    def _filters(self, original: bytes | memoryview, pieces: Sequence[int]) -> Chain:
         array = self._array
         steps: list[Codec] = []
         for step in reversed(array.filters):
             if step.name == "deflate":
-                level, window_bits, memory = self._settings or (0, 0, 0)
+                level, window_bits, memory = self._settings_for(original, pieces)
                 steps.append(
                     Redeflate(level=level, window_bits=window_bits, memory=memory, chunk=array.chunk, pieces=pieces)
                 )
