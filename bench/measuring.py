@@ -6,11 +6,9 @@ import filecmp
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,16 +64,6 @@ def require_equal(source: Path, restored: Path) -> None:
 def size_of(folder: Path) -> int:
     """Add up the files below a folder, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def median_ms(jobs: Iterable[Callable[[], object]]) -> float:
-    """Run each job once; return the median of their milliseconds."""
-    spent = []
-    for job in jobs:
-        start = time.perf_counter()
-        job()
-        spent.append(time.perf_counter() - start)
-    return statistics.median(spent) * 1e3
 
 
 def verdict(value: float, *, at_most: float | None = None, at_least: float | None = None) -> str:

@@ -119,6 +119,9 @@ def _box(info: SeriesInfo, storage: Chunked, lows: list[int], counts: list[int])
     starts, sizes = storage.offsets[numbers].tolist(), storage.sizes[numbers].tolist()
     masks = [0] * len(numbers) if storage.masks is None else storage.masks[numbers].tolist()
     unfiltered = math.prod(storage.chunk) * info.item_bytes if storage.filters else 0
+    applied = {
+        mask: tuple(step for bit, step in enumerate(storage.filters) if not mask >> bit & 1) for mask in set(masks)
+    }
     return ChunkBox(
         info,
         storage,
@@ -126,5 +129,8 @@ def _box(info: SeriesInfo, storage: Chunked, lows: list[int], counts: list[int])
         tuple(counts),
         tuple(tuple(place) for place in places),
         tuple(masks),
-        tuple(Extent(start, start + size, unfiltered) for start, size in zip(starts, sizes, strict=True)),
+        tuple(
+            Extent(start, start + size, unfiltered, applied[mask])
+            for start, size, mask in zip(starts, sizes, masks, strict=True)
+        ),
     )

@@ -8,8 +8,10 @@ little-endian); the coded bytes. No step means that the bytes are kept as they a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Final
 
+from engram_format.array_type import Filter
 from engram_format.codecs import FILE_FILTERS, Codec, NotApplicable, codec_by_number
 from engram_format.errors import FormatError
 
@@ -66,21 +68,20 @@ def decode_frame(
     return coded
 
 
-def decode_frame_unfiltered(plaintext: bytes | memoryview) -> bytes | memoryview | None:
-    """Return the chunks of a frame as they were before the file's own filters; `None` where the frame holds them filtered.
+def decode_frame_unfiltered(plaintext: bytes | memoryview) -> tuple[bytes | memoryview, tuple[Filter, ...]] | None:
+    """Return the chunks of a frame as they were before filters of their file, and these filters in the order of writing.
 
+    `None` where the frame holds them filtered. Whether these were all of the file's filters is for the caller to compare.
     A slice needs the elements only, and so spares to deflate and inflate them again. Raises `FormatError` as `decode_frame`.
     """
     chain, _, body = _read(plaintext, codec_by_number)
     coded: bytes | memoryview = body
-    filters = 0
-    while filters < len(chain) and chain[filters][0].NUMBER in FILE_FILTERS:
-        filters += 1
-    if not filters:
+    undone = list(takewhile(lambda step: step[0].NUMBER in FILE_FILTERS, chain))
+    if not undone:
         return None
-    for found, parameters in reversed(chain[filters:]):
+    for found, parameters in reversed(chain[len(undone) :]):
         coded = found.decode(coded, parameters=parameters, limit=MAX_STEP_BYTES)
-    return coded
+    return coded, tuple(FILE_FILTERS[found.NUMBER](parameters) for found, parameters in reversed(undone))
 
 
 def _read(

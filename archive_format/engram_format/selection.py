@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engram_format.array_type import Filter
 from engram_format.errors import Exhausted, InvalidInput, NotFound
 from engram_format.series import Description, Series, SeriesInfo
 
@@ -32,6 +33,8 @@ class Extent:
     stop: int
     unfiltered: int = 0
     """Where the extent is one stored chunk with filters: its bytes before them; else 0."""
+    filters: tuple[Filter, ...] = field(default=(), compare=False)
+    """Those that were applied to that chunk, in their order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,11 @@ class Dialect:
     warnings: tuple[str, ...] = ()
 
 
-def column_at(file: h5py.File, path: str) -> Column | None:
+def column_at(file: h5py.File, path: str, *, at_most: int = MAX_ROWS) -> Column | None:
     """Return the first rows of a one-dimensional dataset as numbers or texts; `None` for anything else."""
     dataset = dataset_at(file, path)
     try:
-        return None if dataset is None or len(dataset.shape or ()) != 1 else as_column(dataset[:MAX_ROWS])
+        return None if dataset is None or len(dataset.shape or ()) != 1 else as_column(dataset[:at_most])
     except UNREADABLE:
         return None
 

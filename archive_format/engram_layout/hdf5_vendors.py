@@ -61,18 +61,20 @@ def _mcs_streams(file: h5py.File, arrays: Arrays) -> Iterator[tuple[SeriesInfo, 
         conversion[conversion == 0] = 1.0  # Digital streams have no factor.
         labels, units = channels.get("Label", ()), channels.get("Unit", ())
         regular = len(tick) > 0 and float(tick[0]) > 0 and bool((tick == tick[0]).all())
-        usable = bool(np.isfinite(conversion).all() and np.isfinite(zero).all())
+        told = isinstance(channels.get("ConversionFactor"), np.ndarray)
+        usable = told and bool(np.isfinite(conversion).all() and np.isfinite(zero).all())
         even = usable and bool((conversion == conversion[0]).all() and (zero == zero[0]).all())
         offsets = -zero * conversion + 0.0
+        times = _mcs_times(file, found[1])
         yield (
             SeriesInfo(
                 name=path,
                 dtype=array.dtype,
                 shape=array.shape,
                 time_axis=1,
-                sampling_rate=1e6 / float(tick[0]) if regular else 0.0,
-                starting_time=_mcs_start(file, found[1]),
-                unit=str(units[0]) if len(units) and len(set(map(str, units))) == 1 else "",
+                sampling_rate=1e6 / float(tick[0]) if regular and not _mcs_has_gaps(times, float(tick[0])) else 0.0,
+                starting_time=float(times[0, 0]) / 1e6 if len(times) else 0.0,
+                unit=str(units[0]) if usable and len(units) and len(set(map(str, units))) == 1 else "",
                 conversion=float(conversion[0]) if even else 1.0,
                 offset=float(offsets[0]) if even else 0.0,
                 channel_conversion=tuple(conversion.tolist()) if usable and not even else (),
@@ -95,14 +97,21 @@ def _date_of_ticks(ticks: float | None) -> str:
         return ""
 
 
-def _mcs_start(file: h5py.File, stream: str) -> float:
-    """Return the time of the first sample in seconds; `ChannelDataTimeStamps` gives microseconds, first and last sample."""
+def _mcs_times(file: h5py.File, stream: str) -> np.ndarray:
+    """Return for each uninterrupted part of a stream the time of its first sample in microseconds, its first and last sample."""
     dataset = dataset_at(file, f"{stream}/ChannelDataTimeStamps")
     try:
-        first = 0 if dataset is None or dataset.nbytes > 2**20 else int(dataset[...].reshape(-1)[0])
-    except UNREADABLE:
-        return 0.0
-    return first * _MICRO
+        if dataset is not None and dataset.nbytes <= 2**20 and dataset.dtype.kind in "iu":
+            return dataset[...].reshape(-1, 3).astype(np.int64)
+    except (*UNREADABLE, ValueError):
+        pass
+    return np.empty((0, 3), np.int64)
+
+
+def _mcs_has_gaps(times: np.ndarray, tick_us: float) -> bool:
+    """Tell whether some part does not begin when the samples before it would have it."""
+    expected = times[:1, 0] + (times[:, 1] - times[:1, 1]) * tick_us
+    return bool((np.abs(times[:, 0] - expected) > tick_us / 2).any())
 
 
 def _members(file: h5py.File, path: str) -> dict[str, Column]:

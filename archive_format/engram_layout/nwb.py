@@ -111,6 +111,9 @@ def _time_series(
     timestamps = arrays.at(file, f"{path}/timestamps")
     rate = as_number(attribute(start, "rate"))
     conversion, offset = as_number(attribute(data, "conversion")), as_number(attribute(data, "offset"))
+    factors = _channel_conversion(file, path, array)
+    if factors is None:  # half of the factors would make wrong numbers: the stored ones are given, without a unit
+        conversion = offset = None
     return SeriesInfo(
         name=path,
         dtype=array.dtype,
@@ -118,10 +121,10 @@ def _time_series(
         sampling_rate=rate if rate is not None and rate > 0 and timestamps is None else 0.0,
         starting_time=number_at(file, f"{path}/starting_time") or 0.0,
         timestamps=timestamps.path if timestamps else "",
-        unit=as_text(attribute(data, "unit")),
+        unit="" if factors is None else as_text(attribute(data, "unit")),
         conversion=1.0 if conversion is None else conversion,
         offset=0.0 if offset is None else offset,
-        channel_conversion=_channel_conversion(file, path, array),
+        channel_conversion=factors or (),
         channels=_channels(file, path, array, tables),
         role=_role(f"{path}/"),
         description=as_text(attribute(group_at(file, path), "description")),
@@ -132,10 +135,13 @@ def _role(path: str) -> str:
     return next((role for beginning, role in _ROLES if path.startswith(beginning)), "")
 
 
-def _channel_conversion(file: h5py.File, path: str, array: StoredArray) -> tuple[float, ...]:
-    factors = column_at(file, f"{path}/channel_conversion")
-    if not isinstance(factors, np.ndarray) or array.shape[1:2] != factors.shape or not np.isfinite(factors).all():
+def _channel_conversion(file: h5py.File, path: str, array: StoredArray) -> tuple[float, ...] | None:
+    """Return the factor of each channel, nothing where there are none, and `None` where there are and they do not fit."""
+    if dataset_at(file, f"{path}/channel_conversion") is None:
         return ()
+    factors = column_at(file, f"{path}/channel_conversion", at_most=_MAX_CHANNELS)
+    if not isinstance(factors, np.ndarray) or array.shape[1:2] != factors.shape or not np.isfinite(factors).all():
+        return None
     return tuple(factors.tolist())
 
 

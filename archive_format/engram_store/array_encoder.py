@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
@@ -31,8 +31,9 @@ _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 """Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
 _WORTH: Final = 0.99
 """A slower compression is taken where it leaves less than this of what the faster one does."""
-_PART_BYTES: Final = 96 * 1024
-"""Chains for integers are compared on this much of a frame ..."""
+_EXCERPT_BYTES: Final = 96 * 1024
+_FLOAT_EXCERPT_BYTES: Final = 256 * 1024
+"""All chains are tried on this much of a sampled frame (a palette needs more) ..."""
 _FINALISTS: Final = 2
 """... and the best of them on all of it: trying costs more than coding where a recording has few frames."""
 _HOPELESS: Final = 1.3
@@ -55,7 +56,7 @@ class ArrayEncoder:
         self._chosen = threading.Event()
         self._frames = 0
         self._known = _candidates(array.dtype, lag=array.lag, row=array.row // array.item_bytes)
-        self._compares_parts = array.dtype[1] in "biu"  # a palette or a rate has to fit all of a frame
+        self._excerpt_bytes = _FLOAT_EXCERPT_BYTES if array.dtype[1] in "fc" else _EXCERPT_BYTES
         self._settings: tuple[int, int, int] | None = None
         self._opens = _opens(array)
         self._failed = 0
@@ -95,11 +96,7 @@ class ArrayEncoder:
     def _unfilter(self, original: bytes | memoryview, pieces: Sequence[int]) -> bytes | None:
         """Return the plaintext with the file's own filters undone; `None` where they cannot be made again."""
         try:
-            if self._array.filters[-1].name == "deflate" and self._settings is None:
-                settings = redeflate_settings(_first_streams(original, pieces), chunk=self._array.chunk)
-                with self._lock:
-                    self._settings = settings
-            return self._encode(original, self._filters(pieces))
+            return self._encode(original, self._filters(original, pieces))
         except NotApplicable:
             self._note_failure()
             return None
@@ -110,12 +107,22 @@ class ArrayEncoder:
             self._failed += 1
             self._opens = self._failed < _GIVE_UP or self._failed * _GIVE_UP_SHARE < self._frames
 
-    def _filters(self, pieces: Sequence[int]) -> Chain:
+    def _settings_for(self, original: bytes | memoryview, pieces: Sequence[int]) -> tuple[int, int, int]:
+        """Return level, window bits and memory level of the streams: those of an earlier frame, or found out from this one."""
+        with self._lock:
+            settings = self._settings
+        if settings is None:
+            settings = redeflate_settings(_first_streams(original, pieces), chunk=self._array.chunk)
+            with self._lock:
+                self._settings = settings
+        return settings
+
+    def _filters(self, original: bytes | memoryview, pieces: Sequence[int]) -> Chain:
         array = self._array
         steps: list[Codec] = []
         for step in reversed(array.filters):
             if step.name == "deflate":
-                level, window_bits, memory = self._settings or (0, 0, 0)
+                level, window_bits, memory = self._settings_for(original, pieces)
                 steps.append(
                     Redeflate(level=level, window_bits=window_bits, memory=memory, chunk=array.chunk, pieces=pieces)
                 )
@@ -135,31 +142,30 @@ class ArrayEncoder:
         return shorter_frame((*filters, *best.chain), best.coded, original)
 
     def _try_all(self, plain: bytes | memoryview) -> _Tried:
-        """Encode by every chain that applies, and put them in the order of what they leave."""
+        """Encode by the best of the chains that leave least of an excerpt, and put all in the order of what they leave."""
         try:
-            tried = _all_tried(self._finalists(plain), plain) or _all_tried(self._known, plain)
+            ranked = self._ranked(plain)
+            tried = _all_tried(ranked[:_FINALISTS], plain) or _all_tried(self._known, plain)
             best = _best(tried)
-            ranked = [one.candidate for one in sorted(tried, key=lambda one: len(one.coded)) if one is not best]
-            order = [best.candidate, *ranked]
+            whole = [one.candidate for one in sorted(tried, key=lambda one: len(one.coded))]
             # What did not apply here may apply later, and is tried behind what did.
-            self._known = [*order, *(candidate for candidate in self._known if candidate not in order)]
+            self._known = list(dict.fromkeys([best.candidate, *whole, *ranked, *self._known]))
         finally:
             self._chosen.set()
         return best
 
-    def _finalists(self, plain: bytes | memoryview) -> Sequence[_Candidate]:
-        """Return the chains that leave least of a part in the middle of a frame; all of them where a part tells too little."""
-        if not self._compares_parts or len(plain) < 2 * _PART_BYTES:
-            return self._known
-        step = self._array.row if self._array.row <= _PART_BYTES else self._array.item_bytes
-        start = (len(plain) - _PART_BYTES) // 2 // step * step
-        part = memoryview(plain)[start : start + _PART_BYTES // step * step]
-        tried = _all_tried([candidate for candidate in self._known if candidate.fast], part)
-        sizes = {id(one.candidate): len(one.coded) for one in tried}
+    def _ranked(self, plain: bytes | memoryview) -> list[_Candidate]:
+        """Return the chains that apply to an excerpt from the middle of a frame, by what they leave of it."""
+        size = self._excerpt_bytes
+        step = self._array.row if self._array.row <= size else self._array.item_bytes
+        start = max(0, len(plain) - size) // 2 // step * step
+        excerpt = memoryview(plain)[start : start + max(1, size // step) * step]
+        tried = _all_tried([candidate for candidate in self._known if candidate.fast], excerpt)
+        sizes = {one.candidate: len(one.coded) for one in tried}
         bound = _HOPELESS * min(sizes.values())
-        slow = [one for one in self._known if one.fast_form is not None and sizes[id(one.fast_form)] < bound]
-        ranked = sorted((*tried, *_all_tried(slow, part)), key=lambda one: len(one.coded))
-        return [one.candidate for one in ranked[:_FINALISTS]]
+        slow = [one for one in self._known if one.fast_form is not None and sizes.get(one.fast_form, bound) < bound]
+        ordered = sorted((*tried, *_all_tried(slow, excerpt)), key=lambda one: len(one.coded))
+        return [one.candidate for one in ordered]
 
     def _take_chosen(self, plain: bytes | memoryview) -> _Tried:
         """Encode by the first chain that applies."""
@@ -170,9 +176,12 @@ class ArrayEncoder:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     build: Build
-    fast: bool = True
     fast_form: _Candidate | None = None
-    """The same chain with a fast compression, for one with a slow compression that always applies."""
+    """The same chain with a fast compression; `None` where this is it."""
+
+    @property
+    def fast(self) -> bool:
+        return self.fast_form is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,57 +243,51 @@ def _candidates(dtype: str, *, lag: int, row: int) -> list[_Candidate]:
     if item == 3:
         before, item = (Widen(),), 4
     elif kind in "SV" or item not in UNSIGNED:
-        return [*([_fixed(Planes(item=item))] if 2 <= item <= 255 else []), *_plain()]
+        return [*([_fixed(Planes(item=item))] if 2 <= item <= 255 else []), *_both()]
     elif byte_order == ">" and item > 1:
         before = (Swap(item=item),)
     tail: Chain = (Zigzag(item=item),) if item == 1 else (Zigzag(item=item), Planes(item=item))
-    along = Delta(item=item, lag=lag)
-    found = [_fixed(*before, along, *tail)]
+    along, beside = Delta(item=item, lag=lag), Delta(item=item)
+    is_float = kind == "f" and item >= 4
+    found = _both(*before, along, *tail) if is_float else [_fixed(*before, along, *tail)]
     if lag > 1:
-        found += [_fixed(*before, along, Delta(item=item), *tail), _fixed(*before, Delta(item=item), *tail)]
+        found += [_fixed(*before, along, beside, *tail)]
+        found += _both(*before, beside, *tail) if is_float else [_fixed(*before, beside, *tail)]
     if row > lag:
         across = Delta(item=item, lag=row)
         found += [_fixed(*before, across, *tail), _fixed(*before, across, along, *tail)]
     found += [_fixed(*before, along, along, *tail)]
     if item > 1:
         found += _both(*before, Planes(item=item))
-    if kind == "f" and item >= 4:
-        found += [
-            _fixed(*before, along, *tail, level=_THOROUGH),
-            _fixed(*before, Delta(item=item), *tail, level=_THOROUGH),
-        ]
-        numbers: Chain = (Zigzag(item=2), Planes(item=2))
+    if is_float:
         palette = (*before, Palette(item=item))
-        for level in (_FAST, _THOROUGH):
-            found += [
-                _fixed(*palette, Delta(item=2, lag=lag), *numbers, level=level),
-                _fixed(*palette, Planes(item=2), level=level),
-            ]
-            if item == 8:
-                found += [_times(before, lag=lag, order=order, level=level) for order in (1, 2)]
-                found += [_fixed(*before, Narrow(), Planes(item=4), level=level)]
-    return [*found, *_plain()]
+        found += _both(*palette, Delta(item=2, lag=lag), Zigzag(item=2), Planes(item=2))
+        found += _both(*palette, Planes(item=2))
+        if item == 8:
+            found += [*_times(before, lag=lag, order=1), *_times(before, lag=lag, order=2)]
+            found += _both(*before, Narrow(), Planes(item=4))
+    return [*found, *_both()]
 
 
-def _fixed(*steps: Codec, level: int = _FAST) -> _Candidate:
-    chain = (*steps, Zstd(level=level))
-    return _Candidate(lambda _: chain, fast=level == _FAST)
+def _fixed(*steps: Codec) -> _Candidate:
+    chain = (*steps, Zstd(level=_FAST))
+    return _Candidate(lambda _: chain)
 
 
 def _both(*steps: Codec) -> list[_Candidate]:
     """Return a chain with a fast compression, and with a slow one."""
-    fast, slow = _fixed(*steps), _fixed(*steps, level=_THOROUGH)
-    return [fast, replace(slow, fast_form=fast)]
+    fast, chain = _fixed(*steps), (*steps, Zstd(level=_THOROUGH))
+    return [fast, _Candidate(lambda _: chain, fast_form=fast)]
 
 
-def _plain() -> list[_Candidate]:
-    return _both()
+def _times(before: Chain, *, lag: int, order: int) -> list[_Candidate]:
+    def builder(level: int) -> Build:
+        def build(data: bytes | memoryview) -> Chain:
+            codec = fixed_point_of(_through(before, data))
+            differences = order * (Delta(item=8, lag=lag),)
+            return (*before, codec, *differences, Zigzag(item=8), Planes(item=8), Zstd(level=level))
 
+        return build
 
-def _times(before: Chain, *, lag: int, order: int, level: int) -> _Candidate:
-    def build(data: bytes | memoryview) -> Chain:
-        codec = fixed_point_of(_through(before, data))
-        differences = order * (Delta(item=8, lag=lag),)
-        return (*before, codec, *differences, Zigzag(item=8), Planes(item=8), Zstd(level=level))
-
-    return _Candidate(build, fast=level == _FAST)
+    fast = _Candidate(builder(_FAST))
+    return [fast, _Candidate(builder(_THOROUGH), fast_form=fast)]

@@ -130,7 +130,10 @@ def _cuts(plan: Plan, segment: ArraySegment) -> Iterator[_Cut]:
 
 
 def _rows(row: int, item: int) -> int:
-    """Return the bytes of one frame of an unfiltered array: whole rows, or whole elements where a row is too long."""
+    """Return the bytes of one frame of an unfiltered array: whole rows, or whole elements where a row is too long.
+
+    An element that is itself longer than a frame is cut like any bytes.
+    """
     if row <= 2 * ARRAY_FRAME_BYTES:
         return max(row, ARRAY_FRAME_BYTES // row * row)
-    return ARRAY_FRAME_BYTES // item * item
+    return ARRAY_FRAME_BYTES // item * item or ARRAY_FRAME_BYTES

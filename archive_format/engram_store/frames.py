@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from engram_format import shards
+from engram_format.array_type import Filter
 from engram_format.errors import Damaged, FormatError, NotFound, Precondition
 from engram_format.frame import decode_frame, decode_frame_unfiltered
 from engram_format.ids import ObjectName
@@ -40,9 +41,11 @@ _MAX_CACHED_FRAME_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Unfiltered:
-    """Chunks of an array as they were before the filters of their file, side by side, in place of a frame's original."""
+    """Chunks of an array as they were before filters of their file, side by side, in place of a frame's original."""
 
     chunks: memoryview
+    filters: tuple[Filter, ...]
+    """Those that are undone, in the order in which the file's library applied them."""
 
     def __len__(self) -> int:
         return len(self.chunks)
@@ -228,8 +231,11 @@ def _original(plaintext: bytes | memoryview, frame: Location) -> bytes | memoryv
 
 
 def _elements(plaintext: bytes | memoryview, frame: Location) -> bytes | memoryview | Unfiltered:
-    chunks = decode_frame_unfiltered(plaintext)
-    return _original(plaintext, frame) if chunks is None else Unfiltered(memoryview(chunks).toreadonly())
+    found = decode_frame_unfiltered(plaintext)
+    if found is None:
+        return _original(plaintext, frame)
+    chunks, filters = found
+    return Unfiltered(memoryview(chunks).toreadonly(), filters)
 
 
 def _runs(locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIGINALS) -> Iterator[_Run]:

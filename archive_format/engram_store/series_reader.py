@@ -6,7 +6,7 @@ manifest -> description -> extents of the original -> frames -> numbers
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Lock
@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from engram_format.array_type import Filter
 from engram_format.errors import Damaged
 from engram_format.location import Location
 from engram_format.series import Chunked, Series
@@ -135,7 +136,7 @@ class _Slice:
 
     def _chunk(self, extent: Extent, piece: Piece, frame: Held) -> memoryview | None:
         """Return a chunk without filters out of a frame that holds it so; `None` where it does not."""
-        if self._chunks is None or not isinstance(frame, Unfiltered):
+        if self._chunks is None or not isinstance(frame, Unfiltered) or not _same(frame.filters, extent.filters):
             return None
         inside = np.sort(self._chunks[(self._chunks >= piece.start) & (self._chunks < piece.stop)])
         place, size = int(np.searchsorted(inside, extent.start)), extent.unfiltered
@@ -210,3 +211,10 @@ class _Slice:
         if not self._uses[key]:
             del self._uses[key]
             self._held.pop(key, None)
+
+
+def _same(undone: Sequence[Filter], applied: Sequence[Filter]) -> bool:
+    """Tell whether the filters that a frame undoes are all that the file has; the level of deflate does not matter."""
+    return [step.name for step in undone] == [step.name for step in applied] and all(
+        ours.parameters == theirs.parameters for ours, theirs in zip(undone, applied, strict=True) if ours.parameters
+    )

@@ -117,16 +117,23 @@ def _write_nwb(part: Part, file: BinaryIO) -> None:
     from pynwb.file import Subject
 
     artifact, info = part.artifact.artifact, part.view.info
+    times = part.times(part.start, part.stop)
+    if times is None:
+        raise InvalidInput(
+            f"series {info.name!r} has neither a rate nor timestamps, and NWB wants one of them: write a .npy or .csv file"
+        )
     count = int(np.prod(part.shape)) * part.view.dtype.itemsize
     if count > _MAX_NWB_BYTES:
         raise Exhausted(
             f"the slice has {count} bytes and an NWB file is made in memory: choose less, or write a .npy file"
         )
     metadata = artifact.metadata
+    reference = metadata.get("session.timestamps_reference_time")
     session = NWBFile(
         session_description=str(metadata.get("session.description") or f"A slice of {artifact.address}"),
         identifier=f"sha256:{artifact.sha256}/{info.name}/{part.start}:{part.stop}",
         session_start_time=_began(metadata.get("session.start_time"), artifact.time_ns),
+        timestamps_reference_time=None if reference is None else _began(reference, artifact.time_ns),
         notes=f"Samples {part.start} to {part.stop}, channels {part.channels[0]}:{part.channels[1]} of {info.name} "
         f"in {artifact.address}",
     )
@@ -138,14 +145,7 @@ def _write_nwb(part: Part, file: BinaryIO) -> None:
         subject["subject_id"] = str(identity)
     if subject:
         session.subject = Subject(**subject)
-    times = part.times(part.start, part.stop)
-    clock = (
-        {"timestamps": times}
-        if info.timestamps
-        else {"rate": info.sampling_rate, "starting_time": float(times[0])}
-        if times is not None
-        else {"rate": 1.0}
-    )
+    clock = {"timestamps": times} if info.timestamps else {"rate": info.sampling_rate, "starting_time": float(times[0])}
     # A factor of each channel has no place in a plain TimeSeries, so such numbers are written as physical values.
     stored = not (part.view.is_physical or info.channel_conversion or info.channel_offset)
     view = part.view if stored else part.view.physical

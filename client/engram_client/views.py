@@ -220,11 +220,17 @@ class SeriesView:
     def times(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """Return when samples `start` up to `stop` were taken, in seconds from the session's reference time.
 
-        Raises `InvalidInput` where the file tells neither a rate nor timestamps.
+        Raises `InvalidInput` where the file tells neither a rate nor timestamps, or fewer timestamps than samples.
         """
         samples = range(self.info.samples)[start:stop]
         if self.info.timestamps:
-            return np.asarray(self.timestamps[samples.start : samples.stop], np.float64)
+            times = np.asarray(self.timestamps[samples.start : samples.stop], np.float64)
+            if len(times) != len(samples):
+                raise InvalidInput(
+                    f"series {self.info.name!r} has {self.info.samples} samples and {len(self.timestamps)} timestamps: "
+                    "choose samples that have one"
+                )
+            return times
         if not self.info.sampling_rate:
             raise InvalidInput(f"series {self.info.name!r} has neither a rate nor timestamps: its times are unknown")
         return self.info.starting_time + np.arange(samples.start, samples.stop) / self.info.sampling_rate

@@ -18,6 +18,7 @@ from engram_format.catalog import ArtifactSpec, Kind
 from engram_store.repository import Repository
 
 LONG = pseudo_random(8 << 20)
+MORE = pseudo_random(1 << 20, seed=1)
 
 
 def put(archive, path, data, metadata):
@@ -33,7 +34,7 @@ def place():
     place = Place().create()
     with place.open() as archive:
         deposit(archive, {"kept.txt": b"as it was", "long.bin": LONG})
-        put(archive, "long.bin", LONG + b"and more", {"rig": "left\x1b[31m"})
+        put(archive, "long.bin", LONG + MORE, {"rig": "left\x1b[31m"})
         deposit(archive, {"came.txt": b"later"})
         deposit_recording(archive, MEMORY.of("session.h5"), hdf5_file(), metadata={"consent.duo": "GRU,NPU"})
         deposit_recording(archive, MEMORY.of("unsaid.h5"), hdf5_file())
@@ -57,7 +58,7 @@ def engram(place):
 def test_each_change_has_a_line_and_what_it_consists_of(engram):
     lines = engram("diff", "vault/memory@1", "vault/memory@3").stdout.splitlines()
     assert lines[0].split() == ["+", "came.txt", "5", "B"]
-    assert lines[1].startswith("~ long.bin  8.0 MiB -> 8.0 MiB  ")
+    assert lines[1].startswith("~ long.bin  8.0 MiB -> 9.0 MiB  ")
     assert lines[1].endswith("%) shared")
     assert lines[2] == r"    + rig: left\x1b[31m"
     assert lines[3].startswith("1 added, 0 removed, 1 changed, 1 the same; ")
@@ -80,7 +81,7 @@ def test_json_has_both_artifacts_and_a_summary(engram):
     assert changed["shared"] > 0.75 * len(LONG)
     summary = told["summary"]
     assert (summary["added"], summary["removed"], summary["changed"], summary["same"]) == (1, 0, 1, 1)
-    assert summary["size"] == len(LONG) + len(b"and more") + len(b"as it was") + len(b"later")
+    assert summary["size"] == len(LONG) + len(MORE) + len(b"as it was") + len(b"later")
     assert summary["shared"] == changed["shared"] + len(b"as it was")
 
 
@@ -93,7 +94,24 @@ def test_one_artifact_is_compared_with_another(engram):
 
 def test_the_same_twice_is_the_same(engram):
     out = engram("diff", "vault/memory@2", "vault/memory@2").stdout
-    assert out == "0 added, 0 removed, 0 changed, 2 the same; 8.0 MiB of 8.0 MiB (100.0 %) shared\n"
+    assert out == "0 added, 0 removed, 0 changed, 2 the same; 9.0 MiB of 9.0 MiB (100.0 %) shared\n"
+
+
+def test_an_annotation_shares_all_bytes():
+    place = Place().create()
+
+    def opened(_):
+        return EmbeddedArchive(Repository.open(place.backend, place.keystore, place.identity))
+
+    with place.open() as archive:
+        deposit(archive, {"a.bin": b"aaa"})
+        archive.annotate(MEMORY.of("a.bin"), set={"depth": 3}, author="a test")
+    result = CliRunner().invoke(cli, ["diff", "vault/memory@1", "vault/memory"], prog_name="engram", obj=opened)
+    assert result.stdout.splitlines() == [
+        "~ a.bin  3 B  3 B of 3 B (100.0 %) shared",
+        "    + depth: 3",
+        "0 added, 0 removed, 1 changed, 0 the same; 3 B of 3 B (100.0 %) shared",
+    ]
 
 
 def test_a_version_and_an_artifact_are_not_compared(engram):

@@ -1,4 +1,4 @@
-"""`engram find`, `annotate` and `diff`, and what `show` says of shared bytes, over a real archive in memory."""
+"""`engram find` and `annotate`, and what `show` says of shared bytes, over a real archive in memory."""
 
 from __future__ import annotations
 
@@ -94,20 +94,6 @@ def test_annotate_sets_and_removes_as_a_new_version(engram):
     changed = json.loads(engram("annotate", first, "--set", 'c="7"', "--unset", "a", "--json").stdout)
     assert changed["metadata"] == {"b": True, "c": "7"}
     assert "why" in engram("log", str(MEMORY)).stdout
-
-
-def test_diff_says_what_was_added_changed_and_shared(engram):
-    engram("annotate", f"{MEMORY}:new.bin", "--set", "depth=3", "--set", "evil=\x1b[31m")
-    lines = engram("diff", f"{MEMORY}@1", str(MEMORY)).stdout.splitlines()
-    assert lines[0].startswith("~ big.bin  2.0 MiB, ")
-    assert lines[0].endswith(" shared")
-    assert lines[1:] == ["+ new.bin  3 B"]
-    lines = engram("diff", f"{MEMORY}@2", f"{MEMORY}@3").stdout.splitlines()
-    assert lines == ["~ new.bin  3 B, 3 B shared", "    + depth = 3", "    + evil = \\x1b[31m"]
-    assert engram("diff", f"{MEMORY}@3", str(MEMORY)).stdout == ""
-    (change,) = json.loads(engram("diff", f"{MEMORY}@2:new.bin", f"{MEMORY}@3:new.bin", "--json").stdout)
-    assert change["metadata"][0] == {"name": "depth", "before": None, "after": "3"}
-    assert change["before"]["address"] == f"{MEMORY}@2:new.bin"
 
 
 def test_show_says_how_much_a_version_shares_with_the_one_before(engram):

@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from engram_testing.archives import MEMORY, Place, deposit
-from engram_testing.recordings import CHANNELS, NAMES, SAMPLES, deposit_recording, hdf5_file, recorded
+from engram_testing.recordings import CHANNELS, NAMES, SAMPLES, deposit_recording, hdf5_file, plan_of, recorded
 from pynwb import NWBHDF5IO
 
 from engram_client.cli import cli
 from engram_client.embedded import EmbeddedArchive
 from engram_client.envelope import Envelope
+from engram_format.errors import InvalidInput
+from engram_format.series import Series
 from engram_store.repository import Repository
 
 ADDRESS = "vault/memory:session.h5"
@@ -28,7 +32,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def place():
     place = Place().create()
     with place.open() as archive:
-        metadata = {"subject.id": "m1", "subject.species": "Mus musculus", "consent.duo": "DUO:0000042"}
+        metadata = {
+            "subject.id": "m1",
+            "subject.species": "Mus musculus",
+            "consent.duo": "DUO:0000042",
+            "session.start_time": "2026-01-02T03:04:05+01:00",
+            "session.timestamps_reference_time": "2026-01-01T00:00:00+01:00",
+        }
         deposit_recording(archive, MEMORY.of("session.h5"), hdf5_file(), metadata=metadata)
         deposit(archive, {"notes.txt": b"nothing is known of this"})
     return place
@@ -54,7 +64,7 @@ def engram(place, tmp_path, monkeypatch):
 class TestShow:
     def test_a_recording_is_shown_with_its_metadata_series_and_tables(self, engram):
         out = engram("show", ADDRESS).stdout
-        assert "subject.species  Mus musculus" in out
+        assert re.search("subject.species +Mus musculus", out)
         assert "consent.duo" in out
         raw = next(line.split() for line in out.splitlines() if line.startswith("/acquisition/raw"))
         assert raw == ["/acquisition/raw", "5000", "x", "6", "i2", "1000", "Hz", "uV", "5", "s", "acquisition"]
@@ -124,6 +134,18 @@ class TestSlice:
             assert np.allclose(values, recorded()["/acquisition/raw"][500:1500] * 0.195)
             assert (series.rate, series.starting_time, series.unit) == (1000.0, 3.0, "uV")
             assert session.subject.species == "Mus musculus"
+
+    def test_nwb_counts_its_times_from_where_the_recording_did(self, engram, tmp_path):
+        engram("slice", ADDRESS, "--series", "/acquisition/raw", "--stop", "3s", "-o", "a.nwb")
+        with NWBHDF5IO(tmp_path / "a.nwb", "r") as reader:
+            session = reader.read()
+            assert session.session_start_time.isoformat() == "2026-01-02T03:04:05+01:00"
+            assert session.timestamps_reference_time.isoformat() == "2026-01-01T00:00:00+01:00"
+
+    def test_nwb_of_a_series_without_times_is_refused_and_not_given_a_rate(self, engram, tmp_path):
+        out = engram("slice", ADDRESS, "--series", "/units/spike_times", "--stop", "2", "-o", "a.nwb", status=1)
+        assert "neither a rate nor timestamps" in out.stderr
+        assert not list(tmp_path.iterdir())
 
     def test_nwb_without_pynwb_says_how_to_get_it(self, engram, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pynwb", None)
@@ -232,6 +254,25 @@ def test_an_envelope_of_few_samples_is_the_samples():
     assert envelope.is_exact
     assert envelope.low[[0, 2], 0].tolist() == [1.0, 3.0]
     assert not np.isfinite(envelope.low[1, 0])
+
+
+def test_samples_without_a_timestamp_of_their_own_have_no_time():
+    data = hdf5_file()
+    plan = plan_of(data)
+    untimed = [
+        Series(replace(item.info, timestamps="/scratch/pupil_times", sampling_rate=0.0), item.storage)
+        if item.info.name == "/acquisition/raw"
+        else item
+        for item in plan.description.series
+    ]
+    plan = replace(plan, description=replace(plan.description, series=tuple(untimed)))
+    place = Place().create()
+    with EmbeddedArchive(Repository.open(place.backend, place.keystore, place.identity)) as archive:
+        address = deposit_recording(archive, MEMORY.of("session.h5"), data, plan=plan)
+        view = archive[address].series["/acquisition/raw"]
+        assert np.array_equal(view.times(0, 50), recorded()["/scratch/pupil_times"])
+        with pytest.raises(InvalidInput, match="5000 samples and 50 timestamps"):
+            view.times(40, 60)
 
 
 def test_npy_is_what_numpy_writes(engram, tmp_path):

@@ -290,7 +290,9 @@ def kept(archive, recording):
 
 
 class TestRestore:
-    def test_gives_the_exact_bytes_with_the_time_of_change_and_the_permissions(self, archive, kept, recording, tmp_path):
+    def test_gives_the_exact_bytes_with_the_time_of_change_and_the_permissions(
+        self, archive, kept, recording, tmp_path
+    ):
         out = restore_file(archive, kept, tmp_path / "out.bin")
         assert out.read_bytes() == recording.read_bytes()
         assert out.stat().st_mtime_ns == 1_600_000_000_123_456_789

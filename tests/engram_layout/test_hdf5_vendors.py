@@ -46,6 +46,32 @@ def test_a_recording_of_multi_channel_systems_is_read_channel_first():
     assert covered > planned.plan.size / 2
 
 
+@pytest.mark.parametrize(("second_us", "rate_hz"), [(500 * 50, 20_000.0), (900_000, 0.0)])
+def test_a_stream_that_was_interrupted_has_no_rate(tmp_path: Path, second_us: int, rate_hz: float):
+    path = tmp_path / "gaps.h5"
+    row = np.dtype([("RowIndex", "i4"), ("ConversionFactor", "i8"), ("Tick", "i8"), ("Unit", "S4")])
+    with h5py.File(path, "w") as file:
+        file.attrs["McsHdf5ProtocolType"] = "RawData"
+        stream = file.create_group("Data/Recording_0/AnalogStream/Stream_0")
+        stream["ChannelData"] = np.arange(1000, dtype="i4").reshape(1, 1000)
+        stream["ChannelDataTimeStamps"] = [(7_000, 0, 499), (7_000 + second_us, 500, 999)]
+        stream["InfoChannel"] = np.array([(0, 2, 50, b"V")], row)
+    info = plan(path)[1]["/Data/Recording_0/AnalogStream/Stream_0/ChannelData"].info
+    assert (info.sampling_rate, info.starting_time, info.unit) == (rate_hz, 0.007, "V")
+
+
+def test_numbers_whose_factors_are_not_told_have_no_unit(tmp_path: Path):
+    path = tmp_path / "untold.h5"
+    row = np.dtype([("RowIndex", "i4"), ("Unit", "S4")])
+    with h5py.File(path, "w") as file:
+        file.attrs["McsHdf5ProtocolType"] = "RawData"
+        stream = file.create_group("Data/Recording_0/AnalogStream/Stream_0")
+        stream["ChannelData"] = np.arange(2000, dtype="i4").reshape(2, 1000)
+        stream["InfoChannel"] = np.array([(0, b"V"), (1, b"V")], row)
+    info = plan(path)[1]["/Data/Recording_0/AnalogStream/Stream_0/ChannelData"].info
+    assert (info.unit, info.conversion, info.channel_conversion) == ("", 1.0, ())
+
+
 def test_channels_with_factors_of_their_own_keep_them_in_the_order_of_the_rows(tmp_path: Path):
     path = tmp_path / "own.h5"
     row = np.dtype(

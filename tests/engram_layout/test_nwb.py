@@ -68,6 +68,27 @@ def probe(content: pynwb.NWBFile, channels: int) -> pynwb.core.DynamicTableRegio
     return content.create_electrode_table_region(list(range(channels)), "all")
 
 
+def test_numbers_whose_channels_have_factors_that_do_not_fit_have_no_unit(tmp_path: Path):
+    content = new_file()
+    content.add_acquisition(
+        pynwb.ecephys.ElectricalSeries(
+            name="Voltage",
+            data=np.zeros((4000, 4), "i2"),
+            electrodes=probe(content, 4),
+            rate=30_000.0,
+            conversion=1.95e-7,
+            offset=0.001,
+            channel_conversion=[1.0, 2.0, 3.0, 4.0],
+        )
+    )
+    path = saved(content, tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["/acquisition/Voltage/channel_conversion"]
+        file["/acquisition/Voltage/channel_conversion"] = [1.0, 2.0, 3.0]
+    info = plan(path)[1]["/acquisition/Voltage"].info
+    assert (info.unit, info.conversion, info.offset, info.channel_conversion) == ("", 1.0, 0.0, ())
+
+
 def test_an_extracellular_recording_has_its_words(tmp_path: Path):
     content, rng = new_file(), np.random.default_rng(1)
     data = rng.integers(-900, 900, (4000, 4), dtype="i2")

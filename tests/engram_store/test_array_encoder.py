@@ -79,6 +79,24 @@ def test_every_element_type_comes_back_whatever_its_bytes(dtype, lag, data):
         assert len(plaintext) <= len(frame) + 5
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lag", [1, 7, 200_000])
+def test_frames_longer_than_what_chains_are_compared_on_come_back(dtype, lag):
+    item = int(dtype[2:])
+    elements = np.random.default_rng(item).integers(0, 50, 600_001, np.uint8).tobytes()
+    encoder = ArrayEncoder(ArrayType("/a", dtype, lag, lag * item))
+    for frame in (elements, elements[:-5], elements[:1000], b""):
+        assert bytes(decode_frame(stored(encoder, frame))) == frame
+
+
+def test_choosing_on_a_part_finds_what_is_best_for_the_whole():
+    times = np.cumsum(np.random.default_rng(1).integers(1, 900, 100_000)) / 30_000.0
+    steps = np.repeat(np.cumsum(np.random.default_rng(2).integers(-9, 10, 50_000)), 2).astype("<i2")
+    for dtype, data, most in (("<f8", times.astype("<f8").tobytes(), 0.2), ("<i2", steps.tobytes(), 0.4)):
+        item = int(dtype[2:])
+        assert len(stored(ArrayEncoder(ArrayType("/a", dtype, 1, item)), data)) < most * len(data)
+
+
 def test_streams_that_no_zlib_makes_are_compressed_where_that_pays():
     quiet = deflated(bytes(CHUNK), strategy=zlib.Z_HUFFMAN_ONLY)
     frame = 8 * quiet

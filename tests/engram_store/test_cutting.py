@@ -52,6 +52,14 @@ def test_pieces_join_to_the_file_and_are_whole_rows_or_whole_chunks():
     assert all(len(piece.data) <= 4 * ARRAY_FRAME_BYTES for piece in pieces)
 
 
+def test_elements_longer_than_a_frame_are_cut_like_any_bytes():
+    item = 3 * MIB + 1
+    plan = covering(2 * item, [ArraySegment(0, 2 * item, 0)], (ArrayType("/records", f"|V{item}", 1, item),))
+    pieces = list(Cutter(plan, Chunker(seed=5)).feed(DATA[: 2 * item]))
+    assert b"".join(piece.data for piece in pieces) == DATA[: 2 * item]
+    assert [len(piece.data) for piece in pieces] == [MIB] * 6 + [2]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 3 * MIB), max_size=8))
 def test_the_cuts_do_not_depend_on_how_the_bytes_arrive(steps):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import secrets
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from engram_testing.archives import MEMORY, Place, deposit
@@ -15,6 +18,7 @@ from engram_format.array_type import ArrayType
 from engram_format.catalog import ArtifactSpec
 from engram_format.errors import Damaged, Precondition
 from engram_format.series import Contiguous, Description, Series, SeriesInfo
+from engram_layout.hdf5 import plan_hdf5
 from engram_layout.plan import ArraySegment, covering
 from engram_store.series_reader import FrameCache
 from engram_store.wrappers import Metered
@@ -172,3 +176,20 @@ def test_the_cache_of_frames_is_bounded(metered, address):
         cache.put(location, memoryview(bytes(30)))
     held = [location for location in locations if cache.get(location, unfiltered=True) is not None]
     assert held == [7, 8, 9]
+
+
+@pytest.mark.parametrize("planned", [("shuffle", "deflate"), ("deflate",)])
+def test_numbers_do_not_depend_on_the_filters_that_a_plan_gives(planned):
+    numbers = samples()[:40_000, :8]
+    sink = io.BytesIO()
+    with h5py.File(sink, "w") as file:
+        file.create_dataset("E", data=numbers, chunks=(5000, 8), compression="gzip", shuffle=True)
+    data = sink.getvalue()
+    plan = plan_hdf5(sink, size=len(data)).plan
+    (array,) = plan.arrays
+    assert [step.name for step in array.filters] == ["shuffle", "deflate"]
+    array = replace(array, filters=tuple(step for step in array.filters if step.name in planned))
+    with Place().create().open() as archive:
+        address = deposit_recording(archive, MEMORY.of("a.h5"), data, plan=replace(plan, arrays=(array,)))
+        assert b"".join(archive.read(address)) == data
+        assert np.array_equal(np.concatenate(list(archive.read_series(address, "/E"))), numbers)

@@ -114,11 +114,11 @@ def _chunks(dataset) -> Chunked:
     return Chunked(dataset.chunks, offsets, sizes, filters)
 
 
-def deposit_recording(archive, address: Address, data: bytes, *, metadata=None):
-    """Deposit the file with its plan; return the version's address of it."""
+def deposit_recording(archive, address: Address, data: bytes, *, metadata=None, plan=None):
+    """Deposit the file, with its own plan if no other is given; return the version's address of it."""
     with archive.open_deposit(address.of(None), session=secrets.token_hex(16)) as deposit:
         spec = ArtifactSpec(path=address.path, size=len(data), metadata=metadata or {})
-        deposit.begin(spec, plan_of(data))
+        deposit.begin(spec, plan or plan_of(data))
         deposit.write(data)
         deposit.end(sha256=hashlib.sha256(data).hexdigest())
         return deposit.commit(message="", author="a test").address.of(address.path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from engram_format.array_type import Filter
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint
 from engram_format.codecs.interface import Codec
@@ -24,8 +26,14 @@ _ALL: Final[tuple[type[Codec], ...]] = (
 _CODECS: Final = {codec.NUMBER: codec for codec in _ALL}
 _AT_DEPOSIT: Final = _CODECS | {RedeflateHere.NUMBER: RedeflateHere}
 
-FILE_FILTERS: Final = frozenset({Unshuffle.NUMBER, Redeflate.NUMBER})
-"""Steps that make again what a file's own library did to a chunk; they come first in the order of encoding."""
+FILE_FILTERS: Final[Mapping[int, Callable[[bytes], Filter]]] = {
+    Unshuffle.NUMBER: lambda parameters: Filter("shuffle", tuple(parameters[:1])),
+    Redeflate.NUMBER: lambda _: Filter("deflate"),
+}
+"""Steps that make again what a file's own library did to a chunk, and from their parameters what that was.
+
+They come first in the order of encoding.
+"""
 
 
 def codec_by_number(number: int) -> type[Codec]:

@@ -92,9 +92,8 @@ def _row(change: Change) -> tuple[str, str, str]:
         case before, None:
             return f"- {change.path}", human_size(before.size), ""
         case before, after:
-            sizes = human_size(after.size)
-            if before.size != after.size:
-                sizes = f"{human_size(before.size)} -> {sizes}"
+            old, new = human_size(before.size), human_size(after.size)
+            sizes = new if old == new else f"{old} -> {new}"
             return f"~ {change.path}", sizes, f"{_part(change.shared, after.size)} shared"
 
 

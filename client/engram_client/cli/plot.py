@@ -149,6 +149,8 @@ def _raster(view: SeriesView, *, start: str, stop: str | None, rows: str | None)
     if np.any(np.diff(ends, prepend=begin) < 0) or (len(ends) and ends[-1] > view.info.samples):
         raise InvalidInput(f"the index of series {view.info.name!r} is not rising: its rows cannot be told apart")
     times = view.physical[begin : int(ends[-1]) if len(ends) else begin]
+    if not np.isfinite(times).all():
+        raise InvalidInput(f"series {view.info.name!r} has times that are no numbers: take it out with 'engram slice'")
     split = np.split(times, (ends - begin)[:-1])
     low, high = Moment.parse(start), None if stop is None else Moment.parse(stop)
     latest = float(times.max()) if len(times) else 1.0
