@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ _FLOAT_EXCERPT_BYTES: Final = 256 * 1024
 _FINALISTS: Final = 2
 """... and the best of them on all of it: trying costs more than coding where a recording has few frames."""
 _HOPELESS: Final = 1.3
-"""A slow compression never makes up for a chain whose fast one leaves so many times the least."""
+"""For integers, a slow compression is not tried where the fast one leaves so many times the least.
+
+Tables of floats may repeat in a way that only the slow one finds, and are worth its time.
+"""
 _GIVE_UP: Final = 3
 """After so many frames whose streams did not come back, if they are ..."""
 _GIVE_UP_SHARE: Final = 8
@@ -56,7 +60,7 @@ class ArrayEncoder:
         self._chosen = threading.Event()
         self._frames = 0
         self._known = _candidates(array.dtype, lag=array.lag, row=array.row // array.item_bytes)
-        self._excerpt_bytes = _FLOAT_EXCERPT_BYTES if array.dtype[1] in "fc" else _EXCERPT_BYTES
+        self._is_float = array.dtype[1] in "fc"
         self._settings: tuple[int, int, int] | None = None
         self._opens = _opens(array)
         self._failed = 0
@@ -156,14 +160,14 @@ class ArrayEncoder:
 
     def _ranked(self, plain: bytes | memoryview) -> list[_Candidate]:
         """Return the chains that apply to an excerpt from the middle of a frame, by what they leave of it."""
-        size = self._excerpt_bytes
+        size = _FLOAT_EXCERPT_BYTES if self._is_float else _EXCERPT_BYTES
         step = self._array.row if self._array.row <= size else self._array.item_bytes
         start = max(0, len(plain) - size) // 2 // step * step
         excerpt = memoryview(plain)[start : start + max(1, size // step) * step]
         tried = _all_tried([candidate for candidate in self._known if candidate.fast], excerpt)
         sizes = {one.candidate: len(one.coded) for one in tried}
-        bound = _HOPELESS * min(sizes.values())
-        slow = [one for one in self._known if one.fast_form is not None and sizes.get(one.fast_form, bound) < bound]
+        bound = math.inf if self._is_float else _HOPELESS * min(sizes.values())
+        slow = [one for one in self._known if one.fast_form in sizes and sizes[one.fast_form] < bound]
         ordered = sorted((*tried, *_all_tried(slow, excerpt)), key=lambda one: len(one.coded))
         return [one.candidate for one in ordered]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_format.array_type import ArrayType, Filter
+from engram_format.chunking import Chunker
 from engram_format.codecs.redeflate import Redeflate
 from engram_format.frame import decode_frame, join_frame
+from engram_layout.onnx_weights import plan_onnx
 from engram_store.array_encoder import ArrayEncoder
+from engram_store.cutting import Cutter
 from engram_store.packing import verified
 
+NETWORK = Path(__file__).parents[1] / "data/onnx_real/silero_vad_16k_op15.onnx"
 CHUNK = 20_000
 DEFLATED = ArrayType("/a", "<i2", 1, 2, (Filter("deflate", (4,)),), CHUNK)
 DTYPES = [
@@ -149,3 +154,14 @@ def test_an_array_whose_first_streams_do_not_come_back_is_opened_no_more(monkeyp
         assert not is_open(plaintext)
         if number > 5:
             assert len(tried) == before
+
+
+def test_weights_that_only_a_slow_compression_shortens_are_compressed_by_it():
+    with NETWORK.open("rb") as file:
+        plan = plan_onnx(file, size=NETWORK.stat().st_size, path=NETWORK).plan
+    pieces = list(Cutter(plan, Chunker(seed=1)).feed(NETWORK.read_bytes()))
+    frames = [(plan.arrays[piece.array], piece.data) for piece in pieces if piece.array is not None]
+    assert len(frames) > 5
+    for array, frame in frames:
+        plain = len(zstandard.ZstdCompressor(level=3).compress(frame))
+        assert len(stored(ArrayEncoder(array), frame)) <= 1.01 * plain + 20
