@@ -24,8 +24,6 @@ _TREE_ENTRY_BYTES: Final = 192
 """An upper bound of what an entry takes beside its path, its manifest's location included."""
 OPAQUE: Final = "opaque"
 """The family of a segment of which only the bytes are known."""
-ARRAY: Final = "array"
-"""The family of a segment that was coded as an array."""
 MAX_MODE: Final = 0o7777
 """All permission bits of POSIX."""
 

@@ -114,9 +114,9 @@ def deposit_files(
 
     Each file is planned first, in a child process with limits: where its arrays lie and what it says of itself; `metadata`
     outweighs that. `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. `arrived` is told of each
-    artifact when it has. With a journal, a call that was cut is
-    resumed by the same call, and one whose commit succeeded unnoticed returns that version. Raises `InvalidInput` if a file
-    grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
+    artifact when it has. With a journal, a call that was cut is resumed by the same call, and one whose commit succeeded
+    unnoticed returns that version. Raises `InvalidInput` if a file grows, shrinks, is changed or vanishes meanwhile; then
+    nothing is added.
     """
     if to.memory is None or to.version is not None:
         raise InvalidInput(f"{to} is no place for a deposit: name a memory, as vault/memory, without a version")
