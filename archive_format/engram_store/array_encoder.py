@@ -29,6 +29,8 @@ Build = Callable[[bytes | memoryview], Chain]
 
 _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 """Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
+_EXCERPT_BYTES: Final = 256 * 1024
+"""So much of a sampled frame is tried: a multiple of every element's length."""
 _WORTH: Final = 0.99
 """A slower compression is taken where it leaves less than this of what the faster one does."""
 _GIVE_UP: Final = 3
@@ -115,9 +117,10 @@ class ArrayEncoder:
         return shorter_frame((*filters, *best.chain), best.coded, original)
 
     def _try_all(self, plain: bytes | memoryview) -> _Tried:
-        """Encode by every chain that applies, and put them in the order of what they leave."""
+        """Try every chain on the beginning of a frame, put them in the order of what they leave, and encode by the first."""
+        excerpt = memoryview(plain)[:_EXCERPT_BYTES]
         try:
-            tried = [one for candidate in self._known if (one := _tried(candidate, plain)) is not None]
+            tried = [one for candidate in self._known if (one := _tried(candidate, excerpt)) is not None]
             best = _best(tried)
             ranked = [one.candidate for one in sorted(tried, key=lambda one: len(one.coded)) if one is not best]
             order = [best.candidate, *ranked]
@@ -125,7 +128,7 @@ class ArrayEncoder:
             self._known = [*order, *(candidate for candidate in self._known if candidate not in order)]
         finally:
             self._chosen.set()
-        return best
+        return best if len(excerpt) == len(plain) else self._take_chosen(plain)
 
     def _take_chosen(self, plain: bytes | memoryview) -> _Tried:
         """Encode by the first chain that applies."""

@@ -42,7 +42,10 @@ from engram_store.vault import VaultStore
 _FRAMES_IN_FLIGHT: Final = 16
 _BYTES_IN_FLIGHT: Final = 24 * 2**20
 """Originals being encoded at once, in frames and in bytes; with two workers more would only wait."""
-_OPAQUE_LEVEL: Final = 1
+_OPAQUE_LEVEL: Final = 3
+_LONG_LEVEL: Final = 1
+_LONG_BYTES: Final = 64 * 2**20
+"""Plain bytes of longer artifacts are compressed fast: a rig's raw samples must not wait for the last per cent."""
 _GAP_LEVEL: Final = 9
 _GAP_BYTES: Final = 512 * 1024
 """What lies between arrays is short, and mostly words: headers, attributes, a cached schema."""
@@ -77,6 +80,12 @@ class _Current:
         """The recipe's one segment."""
         family = OPAQUE if self.plan.description is None else self.plan.description.family
         return Segment(family, self.plan.size, self.rows.count)
+
+    def level_for(self, piece: Piece) -> int:
+        """Return how thoroughly bytes are compressed of which nothing is assumed."""
+        if self.encoders and len(piece.data) <= _GAP_BYTES:
+            return _GAP_LEVEL
+        return _LONG_LEVEL if self.plan.size > _LONG_BYTES else _OPAQUE_LEVEL
 
     @property
     def kind(self) -> Kind:
@@ -324,20 +333,16 @@ class DepositSession:
 
     def _encode(self, current: _Current, piece: Piece) -> None:
         encoder = None if piece.array is None else current.encoders[piece.array]
-        self._in_flight.append(
-            self._workers.submit(self._encode_one, piece, encoder, has_arrays=bool(current.encoders))
-        )
+        self._in_flight.append(self._workers.submit(self._encode_one, piece, encoder, level=current.level_for(piece)))
         self._in_flight_bytes += len(piece.data)
         self._drain(frames=_FRAMES_IN_FLIGHT, originals=_BYTES_IN_FLIGHT)
 
-    def _encode_one(self, piece: Piece, encoder: ArrayEncoder | None, *, has_arrays: bool) -> _Encoded:
+    def _encode_one(self, piece: Piece, encoder: ArrayEncoder | None, *, level: int) -> _Encoded:
         original = piece.data
         content = ContentId.of(original, id_key=self._store.id_key)
         if self._known.find(content, raw_size=len(original)) is not None:
             return _Encoded(content, len(original), None)
         if encoder is None:
-            is_gap = has_arrays and len(original) <= _GAP_BYTES
-            level = _GAP_LEVEL if is_gap else _OPAQUE_LEVEL
             return _Encoded(content, len(original), encode_verified(original, (Zstd(level=level),)))
         return _Encoded(content, len(original), verified(original, encoder.candidates(original, pieces=piece.chunks)))
 

@@ -27,7 +27,8 @@ from engram_store.reader import VaultReader
 from engram_store.vault import VaultStore
 from engram_store.wrappers import Prefixed
 
-_WORKERS: Final = max(2, min(8, os.cpu_count() or 2))
+_WORKERS: Final = max(4, min(8, 2 * (os.cpu_count() or 2)))
+"""More than there are processors, because a storage on a network is waited for more than it is worked for."""
 
 
 class Repository:
