@@ -84,9 +84,8 @@ class Repository:
         workers = Workers()
         try:
             keys = workers.submit(keystore.open)
-            descriptor = _descriptor(
-                backend
-            )  # what is wrong with the archive is told before what is wrong with its keys
+            # What is wrong with the archive is told before what is wrong with its keys.
+            descriptor = _descriptor(backend)
             return cls(backend, keystore, descriptor, keys.result(), workers=workers, clock=clock, entropy=entropy)
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
