@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import tracemalloc
+import warnings
 import zlib
 
 import h5py
@@ -322,6 +323,14 @@ def test_a_checksum_is_made_in_little_memory():
         assert tracemalloc.get_traced_memory()[1] < 2**23 + 2**24
     finally:
         tracemalloc.stop()
+
+
+def test_physical_values_of_signalling_and_infinite_numbers_are_no_warning():
+    info = SeriesInfo("/a", "<f4", (3,), conversion=1e308, offset=-np.inf)
+    numbers = np.array([0x7F800001, 0x7F800000, 0x7F000000], np.uint32).view(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not np.isfinite(physical(info, numbers, (0, 1))).any()
 
 
 def test_physical_values_use_every_factor_and_offset():
