@@ -21,7 +21,7 @@ from engram_format.codecs.unshuffle import Unshuffle
 from engram_format.codecs.widen import Widen
 from engram_format.codecs.zigzag import Zigzag
 from engram_format.codecs.zstd import Zstd
-from engram_format.frame import join_frame, shorter_frame
+from engram_format.frame import encode_frame, join_frame, shorter_frame
 
 Chain = tuple[Codec, ...]
 Build = Callable[[bytes | memoryview], Chain]
@@ -36,6 +36,8 @@ _WORTH: Final = 0.99
 _GIVE_UP: Final = 3
 """After so many frames whose streams did not come back, streams are kept as they are."""
 _STREAMS_COMPARED: Final = 4
+_MOST_INFLATED: Final = 64
+"""Chunks that inflate to more than so many times their length are kept as they are stored."""
 _FAST: Final = 1
 _THOROUGH: Final = 3
 
@@ -61,6 +63,9 @@ class ArrayEncoder:
         """
         if not self._array.filters:
             yield self._encode(original)
+        elif len(pieces) * self._array.chunk > _MOST_INFLATED * len(original):
+            # Little is left to save, and to deflate so much again would take longer than fetching it ever does.
+            yield encode_frame(original, (Zstd(level=_FAST),))
         elif self._opens and pieces:
             opened = self._unfilter(original, pieces)
             if opened is not None:

@@ -18,6 +18,7 @@ from engram_client.local import check_destination, local_errors, written_whole
 from engram_format.address import Address, AnyAddress, check_note, check_path
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
 from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
+from engram_format.manifest import fitting_metadata
 from engram_format.series import Description
 from engram_layout import HEAD_BYTES, Planned
 from engram_layout.sandbox import PlannerProcess
@@ -310,7 +311,7 @@ class _Sending:
                 size=source.size,
                 time_ns=source.time_ns,
                 mode=source.mode,
-                metadata={**planned.metadata, **self.template.metadata},
+                metadata={**self._fitting(planned, source), **self.template.metadata},
             )
             offset = self.deposit.begin(spec, planned.plan)
             digest, position = hashlib.sha256(), 0
@@ -330,6 +331,18 @@ class _Sending:
             _check_unchanged(source, _status_by_name(source))
             artifact = self.deposit.end(sha256=digest.hexdigest())
         self.arrived(Arrival(artifact, planned.plan.description))
+
+    def _fitting(self, planned: Planned, source: Source) -> Metadata:
+        """Return what can be kept of what the file says of itself, beside what the depositor says."""
+        given = self.template.metadata
+        kept = fitting_metadata(planned.metadata, given=given)
+        lost = [name for name in planned.metadata if name not in kept and name not in given]
+        if lost:
+            shown = ", ".join(map(repr, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            self.warn(
+                f"{source.path}: {shown} in its metadata cannot be stored and stand only in the file itself: too long"
+            )
+        return kept
 
     def _planned(self, file: BinaryIO, source: Source) -> Planned:
         with local_errors(source.path, "read"):
