@@ -6,29 +6,23 @@ Its answer is checked like bytes from a stranger. Whatever goes wrong, the file 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from engram_format.catalog import Metadata, Scalar
 from engram_format.encoding import Fields, encode
-from engram_format.errors import FormatError, InvalidInput
-from engram_format.manifest import check_metadata
+from engram_format.errors import FormatError
 from engram_layout.opaque import plan_opaque
 from engram_layout.plan import MAX_PLAN_BYTES, Planned
 from engram_layout.planning import planner_of
 
 _MAX_ANSWER_BYTES: Final = MAX_PLAN_BYTES + 2**20
-_MAX_METADATA_BYTES: Final = 192 * 2**10
-"""Three quarters of what an artifact may have: the rest is the depositor's."""
 _PIECE: Final = 2**20
 _KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
@@ -100,11 +94,7 @@ class PlannerProcess:
         if planned.plan.size != size:
             self.close()
             raise _NoPlanError("its parser gave the plan of another file")
-        metadata = dict(_storable(planned.metadata))
-        if len(metadata) == len(planned.metadata):
-            return planned
-        told = f"{len(planned.metadata) - len(metadata)} of its metadata are too long or too large and are left out"
-        return replace(planned, metadata=metadata, warnings=(*planned.warnings, told))
+        return planned
 
     def _ask(self, path: Path, *, size: int) -> bytes:
         """Send one request and return the answer; the child is gone if there is none."""
@@ -153,17 +143,6 @@ class PlannerProcess:
                     raise _NoPlanError(_cause_of_death(child))
                 parts += part
         return bytes(parts)
-
-
-def _storable(metadata: Metadata) -> Iterator[tuple[str, Scalar]]:
-    """Yield what may be stored, as far as there is room: what a file says of itself is no reason to refuse it."""
-    size = 0
-    for name, value in metadata.items():
-        with contextlib.suppress(InvalidInput):
-            check_metadata({name: value})
-            size += len(encode({name: value}))
-            if size <= _MAX_METADATA_BYTES:
-                yield name, value
 
 
 class _NoPlanError(Exception):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from engram_format.encoding import encode
-from engram_format.manifest import check_metadata
 from engram_layout import HEAD_BYTES, plan_opaque
 from engram_layout.hdf5 import plan_hdf5
 from engram_layout.plan import Planned
@@ -193,22 +192,3 @@ def test_a_file_that_is_gone_is_opaque(tmp_path: Path):
         planned = process.plan(path, size=20_000, head=SIGNATURE.ljust(20_000, b"\0"))
     assert planned.plan.segments == plan_opaque(20_000).segments
     assert "FileNotFoundError" in planned.warnings[0]
-
-
-def test_metadata_that_cannot_be_stored_do_not_keep_a_file_out(tmp_path: Path):
-    path = tmp_path / "wordy.nwb"
-    with h5py.File(path, "w") as file:
-        file.attrs["nwb_version"] = "2.8.0"
-        file["general/session_id"] = np.uint64(2**63)
-        file["general/lab"] = "a lab"
-        for number in range(60):
-            device = file.create_group(f"general/devices/{number}")
-            for word in ("description", "manufacturer", "model_name", "serial_number"):
-                device.attrs[word] = "\N{GREEK SMALL LETTER ALPHA}" * 1000
-        file["acquisition/raw"] = np.arange(5000)
-    with PlannerProcess() as process:
-        planned = ask(process, path)
-    assert check_metadata(planned.metadata)["session.lab"] == "a lab"
-    assert "session.id" not in planned.metadata
-    assert any("of its metadata are too long" in warning for warning in planned.warnings)
-    assert planned.plan.description is not None
