@@ -1,4 +1,4 @@
-"""The catalogue: what `find` searches, a row for each artifact of a version, in columns (SPEC.md section 9.2).
+"""The catalogue: what `find` searches, a row for each artifact of a version, in columns (SPEC.md section 9.3).
 
 A page answers conditions without anything else being read: it holds what a version's tree and its manifests say of the
 artifacts, and what their descriptions say of their series. It can be made again from these at any time.

@@ -16,7 +16,8 @@ from engram_format.series import NO_CHUNK, Chunked, SeriesInfo
 
 _BLOCK_BYTES: Final = 8 * 2**20
 _MAX_BLOCK_BYTES: Final = 64 * 2**20
-_MAX_CHUNK_BYTES: Final = 2**30
+_MAX_CHUNK_BYTES: Final = 2**27
+"""A longer chunk is not inflated here: a short file may hold gigabytes, and a service answers many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def chunked(info: SeriesInfo, storage: Chunked, selection: Selection) -> Iterato
     )
     step *= max(1, _BLOCK_BYTES // (across * size))
     sample = info.item_bytes * math.prod(count for axis, count in enumerate(counts) if axis != time)
-    check_sample(info, sample)
+    check_sample(info, sample, extents=across)
     step = max(1, min(step, _MAX_BLOCK_BYTES // sample))  # very long chunks are decoded again for each of their blocks
     stop = selection.start
     while stop < selection.stop:

@@ -1,7 +1,7 @@
 """Consent: what the people behind a recording, or the keepers of its animals, allow; what is not said is not allowed.
 
 It stands in an artifact's metadata, in the codes of the Data Use Ontology (DUO), which says nothing of training models and of
-re-identification: for these there are names of our own (SPEC.md section 9, "Consent").
+re-identification: for these there are names of our own (SPEC.md section 9.4).
 """
 
 from __future__ import annotations

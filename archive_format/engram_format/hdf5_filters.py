@@ -86,10 +86,10 @@ def _checked(data: bytes | memoryview, *, what: str) -> memoryview:
 def fletcher32(data: bytes | memoryview) -> int:
     """Return HDF5's Fletcher32 of some bytes: sums of big-endian 16-bit words, modulo 65535."""
     padded = bytes(data) + b"\0" if len(data) % 2 else data
-    words = np.frombuffer(padded, ">u2").astype(np.uint64)
+    words = np.frombuffer(padded, ">u2")
     low = high = 0
     for first in range(0, len(words), _SUMMED_WORDS):
-        part = words[first : first + _SUMMED_WORDS]
+        part = words[first : first + _SUMMED_WORDS].astype(np.uint64)
         # Every word is added to the second sum once for itself and once for each word after it.
         weights = np.arange(len(part), 0, -1, dtype=np.uint64)
         high = (high + len(part) * low + int(part @ weights)) % 65535
@@ -97,7 +97,7 @@ def fletcher32(data: bytes | memoryview) -> int:
     return (high or _full(words)) << 16 | (low or _full(words))
 
 
-def _full(words: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> int:
+def _full(words: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> int:
     """Return how a sum that is 0 modulo 65535 is written: as 65535, unless all words are 0."""
     return 65535 if words.any() else 0
 

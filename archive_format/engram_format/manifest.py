@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,8 +25,9 @@ _TREE_ENTRY_BYTES: Final = 192
 """An upper bound of what an entry takes beside its path, its manifest's location included."""
 OPAQUE: Final = "opaque"
 """The family of a segment of which only the bytes are known."""
-ARRAY: Final = "array"
-"""The family of a segment that was coded as an array."""
+MAX_METADATA_BYTES: Final = 256 * 1024
+"""The longest encoding of an artifact's metadata."""
+_MAP_HEAD_BYTES: Final = 9
 MAX_MODE: Final = 0o7777
 """All permission bits of POSIX."""
 
@@ -139,9 +141,28 @@ def check_metadata(metadata: Metadata) -> Metadata:
         size = len(encode(dict(metadata)))
     except ValueError as error:
         raise InvalidInput(f"the metadata cannot be stored: {error}") from error
-    if size > 256 * 1024:
-        raise InvalidInput(f"the metadata takes {size} bytes; at most 262144 are allowed")
+    if size > MAX_METADATA_BYTES:
+        raise InvalidInput(f"the metadata takes {size} bytes; at most {MAX_METADATA_BYTES} are allowed")
     return metadata
+
+
+def fitting_metadata(found: Metadata, *, given: Metadata) -> Metadata:
+    """Return what may be stored, beside what is given, of that which a file says of itself; the shortest has precedence.
+
+    A depositor can shorten what is given, and not what stands in the file: for that a deposit must not fail.
+    """
+    room = MAX_METADATA_BYTES - len(encode(dict(check_metadata(given)))) - _MAP_HEAD_BYTES
+    sizes: dict[str, int] = {}
+    for name, value in found.items():
+        with contextlib.suppress(InvalidInput):
+            sizes[name] = len(encode({name: check_metadata({name: value})[name]}))
+    fitting: set[str] = set()
+    for name in sorted(sizes.keys() - given.keys(), key=lambda name: (sizes[name], name)):
+        room -= sizes[name]
+        if room < 0:
+            break
+        fitting.add(name)
+    return {name: value for name, value in found.items() if name in fitting}
 
 
 @dataclass(frozen=True, slots=True)

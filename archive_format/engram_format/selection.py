@@ -22,7 +22,7 @@ _BLOCK_BYTES: Final = 8 * 2**20
 _BYTES_OF_SCATTERED: Final = 2**19
 _MAX_BLOCK_BYTES: Final = 64 * 2**20
 _MAX_SAMPLE_BYTES: Final = 2**30
-_MAX_EXTENTS: Final = 2**20
+_MAX_EXTENTS: Final = 2**17
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -160,7 +160,8 @@ def samples_of_block(
 def check_sample(info: SeriesInfo, size: int, *, extents: int = 1) -> None:
     """Raise `Exhausted` where one sample of a slice takes more bytes or extents than may be held."""
     if size > _MAX_SAMPLE_BYTES or extents > _MAX_EXTENTS:
-        raise Exhausted(f"one sample of series {info.name!r:.200} takes {size} bytes: choose fewer channels")
+        takes = f"takes {size} bytes" if size > _MAX_SAMPLE_BYTES else f"lies in {extents} places"
+        raise Exhausted(f"one sample of series {info.name!r:.200} {takes}: choose fewer channels")
 
 
 def _nearest(wanted: str, known: Sequence[str]) -> list[str]:

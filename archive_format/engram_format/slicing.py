@@ -7,7 +7,9 @@ frames; where they lie far apart, each run is an extent of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +31,18 @@ from engram_format.selection import (
 from engram_format.series import Blocks, Chunked, Contiguous, Series, SeriesInfo
 from engram_format.slabs import contiguous, interleaved
 
+_MOST_BYTES: Final = 2**62
+"""Not even an empty array may have axes whose product, in bytes, does not fit a number of the machine."""
+
 
 def blocks(series: Series, selection: Selection) -> Iterator[Block]:
     """Yield the blocks of a slice along time, at least one; they are bounded so that each may be held.
 
     Raises `Exhausted` where one sample or one chunk is too long for that, and `InvalidInput` for filters not known here.
     """
+    info = series.info
+    if info.item_bytes * math.prod(max(size, 1) for size in info.shape) >= _MOST_BYTES:
+        raise FormatError(f"series {info.name!r:.200} is longer than any file: restore the file whole")
     match series.storage:
         case Contiguous():
             yield from contiguous(series.info, series.storage, selection)
@@ -51,9 +59,10 @@ def physical(info: SeriesInfo, numbers: Numbers, channels: tuple[int, int]) -> N
     """
     factor = _by_channel(info, info.channel_conversion, channels, ndim=numbers.ndim)
     added = _by_channel(info, info.channel_offset, channels, ndim=numbers.ndim)
-    values: Numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
-    values *= info.conversion if factor is None else info.conversion * factor
-    values += info.offset if added is None else added
+    with np.errstate(all="ignore"):  # what is not finite stays so: a signalling NaN is no reason to speak up
+        values: Numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
+        values *= info.conversion if factor is None else info.conversion * factor
+        values += info.offset if added is None else added
     return values
 
 

@@ -102,7 +102,7 @@ def _mcs_times(file: h5py.File, stream: str) -> np.ndarray:
     dataset = dataset_at(file, f"{stream}/ChannelDataTimeStamps")
     try:
         if dataset is not None and dataset.nbytes <= 2**20 and dataset.dtype.kind in "iu":
-            return dataset[...].reshape(-1, 3).astype(np.int64)
+            return np.asarray(dataset[...], np.int64).reshape(-1, 3)
     except (*UNREADABLE, ValueError):
         pass
     return np.empty((0, 3), np.int64)

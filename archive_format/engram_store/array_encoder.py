@@ -47,6 +47,8 @@ _GIVE_UP: Final = 3
 _GIVE_UP_SHARE: Final = 8
 """... one in so many or more, streams are kept as they are: a few odd ones in a long array are no reason."""
 _STREAMS_COMPARED: Final = 4
+_MOST_INFLATED: Final = 64
+"""Chunks that inflate to more than so many times their length are kept as they are stored."""
 _FAST: Final = 1
 _THOROUGH: Final = 3
 
@@ -75,6 +77,9 @@ class ArrayEncoder:
         """
         if not self._array.filters:
             yield self._encode(original)
+        elif len(pieces) * self._array.chunk > _MOST_INFLATED * len(original):
+            # Little is left to save, and to deflate so much again would take longer than fetching it ever does.
+            yield self._leave_filtered(original)
         else:
             opened = self._unfilter(original, pieces) if self._opens and pieces else None
             if opened is not None:

@@ -130,10 +130,8 @@ def _cuts(plan: Plan, segment: ArraySegment) -> Iterator[_Cut]:
 
 
 def _rows(row: int, item: int) -> int:
-    """Return the bytes of one frame of an unfiltered array: whole rows, or whole elements where a row is too long.
-
-    An element that is itself longer than a frame is cut like any bytes.
-    """
-    if row <= 2 * ARRAY_FRAME_BYTES:
-        return max(row, ARRAY_FRAME_BYTES // row * row)
-    return ARRAY_FRAME_BYTES // item * item or ARRAY_FRAME_BYTES
+    """Return the bytes of one frame of an unfiltered array: whole rows, or whole elements where a row is too long, or neither."""
+    for whole in (row, item):
+        if whole <= 2 * ARRAY_FRAME_BYTES:
+            return max(whole, ARRAY_FRAME_BYTES // whole * whole)
+    return ARRAY_FRAME_BYTES

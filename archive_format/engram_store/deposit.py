@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -52,6 +52,8 @@ _GAP_BYTES: Final = 512 * 1024
 _ROOM: Final = 8192
 """More than one row and one path add to a trail."""
 _MAX_ORIGINS: Final = 1024
+_ENCODERS_HELD: Final = 1024
+"""An encoder takes some kilobytes, and a file may have very many arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class _Current:
     plan: Plan
     rows: Rows
     digest: hashlib._Hash
-    encoders: tuple[ArrayEncoder, ...]
-    """One for each array of the plan."""
+    encoders: OrderedDict[int, ArrayEncoder] = field(default_factory=OrderedDict)
+    """Those of the arrays whose frames came last."""
     head: bytearray = field(default_factory=bytearray)
     received: int = 0
 
@@ -83,7 +85,7 @@ class _Current:
 
     def level_for(self, piece: Piece) -> int:
         """Return how thoroughly bytes are compressed of which nothing is assumed."""
-        if self.encoders and len(piece.data) <= _GAP_BYTES:
+        if self.plan.arrays and len(piece.data) <= _GAP_BYTES:
             return _GAP_LEVEL
         return _LONG_LEVEL if self.plan.size > _LONG_BYTES else _OPAQUE_LEVEL
 
@@ -93,6 +95,14 @@ class _Current:
         kind = detect_kind(bytes(self.head), size=self.received)
         known = self.plan.description
         return Kind.RECORDING if kind is Kind.FILE and known is not None and known.is_recording else kind
+
+    def encoder(self, array: int) -> ArrayEncoder:
+        """Return the encoder of an array of the plan: one for all its frames, unless very many arrays lie between them."""
+        found = self.encoders.pop(array, None) or ArrayEncoder(self.plan.arrays[array])
+        self.encoders[array] = found
+        if len(self.encoders) > _ENCODERS_HELD:
+            self.encoders.popitem(last=False)
+        return found
 
     def take(self, data: bytes | memoryview) -> None:
         self.digest.update(data)
@@ -178,8 +188,7 @@ class DepositSession:
         plan = plan_opaque(spec.size) if plan is None else plan
         if plan.size != spec.size:
             raise InvalidInput(f"the plan of {spec.path!r} is one of {plan.size} bytes, and {spec.size} were announced")
-        encoders = tuple(map(ArrayEncoder, plan.arrays))
-        current = _Current(spec, plan, resumed.rows, hashlib.sha256(), encoders)
+        current = _Current(spec, plan, resumed.rows, hashlib.sha256())
         for original in self._frames.stream(resumed.rows):  # SHA-256 goes on from where it was, over what is stored
             current.take(original)
         self._resumed.pop(spec.path, None)
@@ -332,7 +341,7 @@ class DepositSession:
             raise
 
     def _encode(self, current: _Current, piece: Piece) -> None:
-        encoder = None if piece.array is None else current.encoders[piece.array]
+        encoder = None if piece.array is None else current.encoder(piece.array)
         self._in_flight.append(self._workers.submit(self._encode_one, piece, encoder, level=current.level_for(piece)))
         self._in_flight_bytes += len(piece.data)
         self._drain(frames=_FRAMES_IN_FLIGHT, originals=_BYTES_IN_FLIGHT)

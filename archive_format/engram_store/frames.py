@@ -6,19 +6,20 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from engram_format import shards
 from engram_format.array_type import Filter
-from engram_format.errors import Damaged, FormatError, NotFound, Precondition
+from engram_format.errors import Damaged, FormatError, NotFound
 from engram_format.frame import decode_frame, decode_frame_unfiltered
 from engram_format.ids import ObjectName
 from engram_format.location import Location, PackRef
 from engram_format.pack import PackCipher, PackHeader
 from engram_store.backend import Span
 from engram_store.vault import VaultStore
+from engram_store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class _Run:
 class FrameReader:
     """Reads the frames of one vault. Thread-safe; holds a few small frames and one repaired pack."""
 
-    def __init__(self, store: VaultStore, *, workers: Executor) -> None:
+    def __init__(self, store: VaultStore, *, workers: Workers) -> None:
         self._store = store
         self._workers = workers
         self._lock = threading.Lock()
@@ -117,7 +118,7 @@ class FrameReader:
         ahead: deque[Future[list[ReadT]]] = deque()
         try:
             for run in runs:
-                ahead.append(self._submit(read, run))
+                ahead.append(self._workers.submit(read, run))
                 if len(ahead) > _SPANS_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -125,12 +126,6 @@ class FrameReader:
         finally:
             for future in ahead:
                 future.cancel()
-
-    def _submit(self, read: Callable[[_Run], list[ReadT]], run: _Run) -> Future[list[ReadT]]:
-        try:
-            return self._workers.submit(read, run)
-        except RuntimeError as error:  # what an executor says after its shutdown
-            raise Precondition("the archive was closed while it was read: open it again") from error
 
     def _from_window(self, pack: PackRef, span: Span) -> bytes | memoryview:
         """Return a span of a pack out of what was fetched with another one near it, else fetch what lies before it too."""

@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from engram_format.errors import AlreadyExists, Damaged, Denied, FormatError, NotFound, Precondition
@@ -20,6 +21,7 @@ from engram_format.identity import Identity
 from engram_format.ids import VaultId
 from engram_format.keys import ArchiveKeys, NameTag, VaultKeys
 from engram_store.backend import Backend
+from engram_store.workers import Workers
 
 _EPOCH: Final = re.compile("[0-9a-f]{8}")
 _TAG: Final = re.compile("[0-9a-f]{32}")
@@ -84,8 +86,9 @@ class Keystore:
         """Delete this identity's wrapped key of a vault."""
         self._backend.delete(self._vault_key(tag, keys.vault, keys.epoch))
 
-    def unwrap(self, tag: NameTag, *, name: str) -> dict[int, VaultKeys]:
+    def unwrap(self, tag: NameTag, *, name: str, workers: Workers) -> dict[int, VaultKeys]:
         """Return the keys of a vault by epoch; raises `NotFound` (no such name) or `Denied` (sealed to others)."""
+        below = workers.submit(self._keys_below, f"vaults/{tag}/")
         try:
             vault = self._claimed(tag)
         except NotFound as error:
@@ -95,14 +98,15 @@ class Keystore:
         prefix = f"vaults/{tag}/{vault}/"
         epochs = [
             int(parts[0], 16)
-            for found in self._backend.list(prefix)
-            if len(parts := found.key.removeprefix(prefix).split("/")) == 2
+            for key in below.result()
+            if key.startswith(prefix)
+            and len(parts := key.removeprefix(prefix).split("/")) == 2
             and _EPOCH.fullmatch(parts[0])
             and parts[1] == str(self._fingerprint)
         ]
         if not epochs:
             raise Denied(f"identity {self._fingerprint} cannot open vault {name!r}: its key is not sealed to it")
-        return {epoch: self._unwrap(tag, vault, epoch) for epoch in epochs}
+        return dict(zip(epochs, workers.map(partial(self._unwrap, tag, vault), epochs), strict=True))
 
     def tags(self) -> Iterator[NameTag]:
         """Yield the tags of all vaults that have a key for this identity."""
@@ -117,6 +121,9 @@ class Keystore:
             ):
                 seen.add(parts[1])
                 yield NameTag.parse(parts[1])
+
+    def _keys_below(self, prefix: str) -> list[str]:
+        return [found.key for found in self._backend.list(prefix)]
 
     def _claimed(self, tag: NameTag) -> VaultId:
         return VaultId(self._backend.get(f"vaults/{tag}/claim"))

@@ -9,7 +9,6 @@ import difflib
 import hashlib
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from engram_format.catalogue import CataloguePage
@@ -24,6 +23,7 @@ from engram_store.frames import FrameReader
 from engram_store.recipe import Recipe
 from engram_store.tree import TreeReader
 from engram_store.vault import VaultStore
+from engram_store.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Found:
 class VaultReader:
     """Reads one vault. Thread-safe."""
 
-    def __init__(self, store: VaultStore, *, workers: Executor) -> None:
+    def __init__(self, store: VaultStore, *, workers: Workers) -> None:
         self.store = store
         self.frames = FrameReader(store, workers=workers)
         self._trees = TreeReader(self.frames)

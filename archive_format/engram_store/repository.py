@@ -7,9 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from engram_format.address import check_name
 from engram_format.descriptor import DESCRIPTOR_KEY, SPECIFICATION_KEY, ArchiveId, Descriptor
@@ -25,10 +24,8 @@ from engram_store.keystore import Keystore
 from engram_store.probe import require_put_if_absent
 from engram_store.reader import VaultReader
 from engram_store.vault import VaultStore
+from engram_store.workers import Workers
 from engram_store.wrappers import Prefixed
-
-_WORKERS: Final = max(4, min(8, 2 * (os.cpu_count() or 2)))
-"""More than there are processors, because a storage on a network is waited for more than it is worked for."""
 
 
 class Repository:
@@ -41,12 +38,13 @@ class Repository:
         descriptor: Descriptor,
         keys: ArchiveKeys,
         *,
+        workers: Workers,
         clock: Callable[[], int] = time.time_ns,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._backend, self._keystore, self._descriptor, self._keys = backend, keystore, descriptor, keys
         self._clock, self._entropy = clock, entropy
-        self._workers = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="engram-work")
+        self._workers = workers
         self._lock = threading.Lock()
         self._open_vaults: dict[str, VaultReader] = {}
         self._probed = False
@@ -82,14 +80,16 @@ class Repository:
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> Self:
         """Open an archive; raises `NotFound` where there is none and `Denied` where it is sealed to others."""
-        try:
-            descriptor = Descriptor.from_bytes(backend.get(DESCRIPTOR_KEY))
-        except NotFound as error:
-            raise NotFound(
-                f"there is no archive at {backend.url}: make one with 'engram init', or name another with --archive"
-            ) from error
         keystore = Keystore(keystore_backend, identity, entropy=entropy)
-        return cls(backend, keystore, descriptor, keystore.open(), clock=clock, entropy=entropy)
+        workers = Workers()
+        try:
+            keys = workers.submit(keystore.open)
+            # What is wrong with the archive is told before what is wrong with its keys.
+            descriptor = _descriptor(backend)
+            return cls(backend, keystore, descriptor, keys.result(), workers=workers, clock=clock, entropy=entropy)
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
 
     @property
     def url(self) -> str:
@@ -174,7 +174,7 @@ class Repository:
 
     def _unwrap(self, tag: NameTag, *, name: str) -> dict[int, VaultKeys]:
         """Return a vault's keys, which must be those of the name that the tag stands for."""
-        keys = self._keystore.unwrap(tag, name=name)
+        keys = self._keystore.unwrap(tag, name=name, workers=self._workers)
         if any(self._keys.tag(epoch.name) != tag for epoch in keys.values()):
             raise Damaged(
                 f"the keystore at {self._keystore.url} gives the key of another vault for {name!r}: restore it"
@@ -202,6 +202,15 @@ def specification() -> str:
     if packaged.is_file():
         return packaged.read_text("utf-8")
     return (Path(__file__).parent.parent / "SPEC.md").read_text("utf-8")  # an editable install of a checkout
+
+
+def _descriptor(backend: Backend) -> Descriptor:
+    try:
+        return Descriptor.from_bytes(backend.get(DESCRIPTOR_KEY))
+    except NotFound as error:
+        raise NotFound(
+            f"there is no archive at {backend.url}: make one with 'engram init', or name another with --archive"
+        ) from error
 
 
 def _put_once(backend: Backend, key: str, value: bytes) -> None:

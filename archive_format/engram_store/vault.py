@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from typing import Final
 
 from engram_format.errors import AlreadyExists, Damaged, FormatError, NotFound, Precondition
@@ -16,10 +15,13 @@ from engram_format.keys import VaultKeys
 from engram_format.record import FIRST_PREVIOUS, Record, RecordKind
 from engram_format.session import SessionHeader, SessionKey
 from engram_store.backend import Backend, exists
+from engram_store.workers import Workers
 
 _SESSION_CACHE: Final = 4096
 _READ_AHEAD: Final = 64
 """Log records fetched at once when a long log is read."""
+_READ_BEFORE_LISTED: Final = 2
+"""Log records fetched while the log is being listed: hardly a vault has fewer."""
 
 
 class VaultStore:
@@ -29,7 +31,7 @@ class VaultStore:
     that nothing is new.
     """
 
-    def __init__(self, backend: Backend, keys: dict[int, VaultKeys], *, workers: Executor) -> None:
+    def __init__(self, backend: Backend, keys: dict[int, VaultKeys], *, workers: Workers) -> None:
         self.backend = backend
         self.keys = keys
         self._workers = workers
@@ -212,32 +214,40 @@ class VaultStore:
             raise FormatError(f"{what} is damaged: its sealed key does not open") from error
 
     def _listed_entries(self) -> Iterator[LogEntry]:
-        """Yield the whole log, whose records are listed first and then fetched in parallel."""
+        """Yield the whole log: all records are listed, and read in parallel, the first of them meanwhile."""
+        early = [self._workers.submit(self._read_entry, seq) for seq in range(_READ_BEFORE_LISTED)]
         count = sum(1 for _ in self._listed(History()))
-        for start in range(0, count, _READ_AHEAD):
-            slots = range(start, min(start + _READ_AHEAD, count))
-            for seq, data in zip(slots, self._workers.map(self._fetch, slots), strict=True):
-                if data is None:
-                    raise Damaged(
-                        f"{Record.key_for(seq)} of vault {self.name!r} vanished while the log was read: restore it"
-                    )
-                yield self._entry(seq, data)
+        for seq, future in enumerate(early[:count]):
+            # A record that was not there yet has been appended before it was listed.
+            yield future.result() or self._listed_entry(seq)
+        for start in range(len(early), count, _READ_AHEAD):
+            yield from self._workers.map(self._listed_entry, range(start, min(start + _READ_AHEAD, count)))
 
     def _new_entries(self, start: int) -> Iterator[LogEntry]:
         """Yield up to `_READ_AHEAD` entries from slot `start` on, fetched in parallel once the log shows to be long."""
-        first = self._fetch(start)
+        first = self._read_entry(start)
         if first is None:
             return
-        yield self._entry(start, first)
-        second = self._fetch(start + 1)
+        yield first
+        second = self._read_entry(start + 1)
         if second is None:
             return
-        yield self._entry(start + 1, second)
-        slots = range(start + 2, start + _READ_AHEAD)
-        for seq, data in zip(slots, self._workers.map(self._fetch, slots), strict=True):
-            if data is None:
+        yield second
+        for entry in self._workers.map(self._read_entry, range(start + 2, start + _READ_AHEAD)):
+            if entry is None:
                 return
-            yield self._entry(seq, data)
+            yield entry
+
+    def _listed_entry(self, seq: int) -> LogEntry:
+        entry = self._read_entry(seq)
+        if entry is None:
+            raise Damaged(f"{Record.key_for(seq)} of vault {self.name!r} vanished while the log was read: restore it")
+        return entry
+
+    def _read_entry(self, seq: int) -> LogEntry | None:
+        """Read one slot of the log, and the session of its record; `None` where there is no record."""
+        data = self._fetch(seq)
+        return None if data is None else self._entry(seq, data)
 
     def _fetch(self, seq: int) -> bytes | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from engram_client.envelope import Envelope
@@ -20,6 +22,9 @@ _QUIET: Final = "#8a919c"
 _TRACES: Final = ("#22577a", "#38839c")
 _WIDTH_IN: Final = 11.0
 _DPI: Final = 150
+_LONGEST_TEXT: Final = 120
+_FARTHEST: Final = 1e300
+"""Values further from 0 are drawn there: the height of a picture must still be a number."""
 COLUMNS: Final = 1400
 """Columns into which a picture's time is cut, about as many as it has pixels."""
 _PREFIXES: Final = ((1.0, ""), (1e-3, "m"), (1e-6, "\N{MICRO SIGN}"), (1e-9, "n"), (1e-12, "p"))
@@ -41,18 +46,19 @@ def draw_traces(
     `times_s` is the place of each column of the envelope on the horizontal `axis`, whose ends are `span`; `unit` is the
     SI's of its values.
     """
+    channels, unit = [_line(name) for name in channels], _line(unit)
     count = len(channels)
     figure = _figure(height_in=min(1.9 + 0.42 * count, 14.0) if count > 1 else 4.0)
     axes = figure.subplots()
     low, high = envelope.low, envelope.high
     seen = np.isfinite(low) & np.isfinite(high)
-    low, high = np.where(seen, low, np.nan), np.where(seen, high, np.nan)
+    low, high = (np.clip(np.where(seen, ends, np.nan), -_FARTHEST, _FARTHEST) for ends in (low, high))
     if count == 1:
         factor, symbol = _prefixed(_largest(low, high), unit)
         _draw_trace(axes, times_s, low[:, 0] / factor, high[:, 0] / factor, colour=_TRACES[0], exact=envelope.is_exact)
         axes.set_ylabel(f"{channels[0]} ({symbol})" if symbol else channels[0], color=_INK)
     else:
-        middle = np.nanmedian(np.where(seen, (low + high) / 2, np.nan), axis=0) if seen.any() else np.zeros(count)
+        middle = _middle(low, high)
         spacing = _spacing(low - middle, high - middle)
         for number in range(count):
             base = -number * spacing - middle[number]
@@ -95,7 +101,7 @@ def draw_raster(
         places = start_s + np.unique(np.floor((shown - start_s) / width)) * width if width else shown
         axes.vlines(places, number - 0.4, number + 0.4, color=_TRACES[number % len(_TRACES)], linewidth=0.8)
     every = max(1, math.ceil(count / 50))
-    axes.set_yticks(range(0, count, every), list(names)[::every])
+    axes.set_yticks(range(0, count, every), [_line(name) for name in names][::every])
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_ylabel("row", color=_INK)
     axes.tick_params(axis="y", length=0)
@@ -118,6 +124,15 @@ def _draw_trace(
         axes.plot(times_s, low, color=colour, linewidth=0.8, solid_joinstyle="round")
     else:  # between the extremes of a column the trace went everywhere; the edge keeps flat stretches visible
         axes.fill_between(times_s, low, high, facecolor=colour, edgecolor=colour, linewidth=0.5)
+
+
+def _middle(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each trace, and 0 for one that has no values."""
+    found = np.zeros(low.shape[1])
+    some = np.isfinite(low).any(axis=0)
+    if some.any():
+        found[some] = np.nanmedian(low[:, some] / 2 + high[:, some] / 2, axis=0)
+    return found
 
 
 def _spacing(low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
@@ -161,11 +176,10 @@ def _figure(*, height_in: float) -> Figure:
 
 
 def _entitle(axes: Axes, title: str, subtitle: str) -> None:
-    # Never as formulas: a name may hold dollar signs.
-    axes.set_title(title, loc="left", fontsize=12, color=_INK, pad=22, parse_math=False)
-    axes.text(
-        0, 1, subtitle, transform=axes.transAxes, fontsize=9, color=_QUIET, va="bottom", ha="left", parse_math=False
-    ).set_y(1.0 + 6 / (axes.bbox.height or 1))
+    axes.set_title(_line(title), loc="left", fontsize=12, color=_INK, pad=22)
+    axes.text(0, 1, _line(subtitle), transform=axes.transAxes, fontsize=9, color=_QUIET, va="bottom", ha="left").set_y(
+        1.0 + 6 / (axes.bbox.height or 1)
+    )
 
 
 def _finish(axes: Axes, start: float, stop: float, *, axis: str) -> None:
@@ -177,10 +191,19 @@ def _finish(axes: Axes, start: float, stop: float, *, axis: str) -> None:
     axes.tick_params(colors=_QUIET, labelsize=8)
     for label in axes.get_yticklabels():
         label.set_color(_INK)
-        label.set_parse_math(False)
+
+
+def _line(text: str) -> str:
+    """Return what a file calls something as one line without control characters, cut where nobody would read on."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST_TEXT])
 
 
 def _png(figure: Figure) -> bytes:
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_parse_math(False)  # never as formulas: what a file calls something may hold dollar signs
     sink = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(sink, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that a font lacks a letter: a box in its place tells as much
+        FigureCanvasAgg(figure).print_figure(sink, format="png", dpi=_DPI)
     return sink.getvalue()

@@ -18,6 +18,7 @@ from engram_client.local import check_destination, local_errors, written_whole
 from engram_format.address import Address, AnyAddress, check_note, check_path
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
 from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
+from engram_format.manifest import fitting_metadata
 from engram_format.series import Description
 from engram_layout import HEAD_BYTES, Planned
 from engram_layout.sandbox import PlannerProcess
@@ -114,9 +115,9 @@ def deposit_files(
 
     Each file is planned first, in a child process with limits: where its arrays lie and what it says of itself; `metadata`
     outweighs that. `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. `arrived` is told of each
-    artifact when it has. With a journal, a call that was cut is
-    resumed by the same call, and one whose commit succeeded unnoticed returns that version. Raises `InvalidInput` if a file
-    grows, shrinks, is changed or vanishes meanwhile; then nothing is added.
+    artifact when it has. With a journal, a call that was cut is resumed by the same call, and one whose commit succeeded
+    unnoticed returns that version. Raises `InvalidInput` if a file grows, shrinks, is changed or vanishes meanwhile; then
+    nothing is added.
     """
     if to.memory is None or to.version is not None:
         raise InvalidInput(f"{to} is no place for a deposit: name a memory, as vault/memory, without a version")
@@ -310,7 +311,7 @@ class _Sending:
                 size=source.size,
                 time_ns=source.time_ns,
                 mode=source.mode,
-                metadata={**planned.metadata, **self.template.metadata},
+                metadata={**self._fitting(planned, source), **self.template.metadata},
             )
             offset = self.deposit.begin(spec, planned.plan)
             digest, position = hashlib.sha256(), 0
@@ -330,6 +331,18 @@ class _Sending:
             _check_unchanged(source, _status_by_name(source))
             artifact = self.deposit.end(sha256=digest.hexdigest())
         self.arrived(Arrival(artifact, planned.plan.description))
+
+    def _fitting(self, planned: Planned, source: Source) -> Metadata:
+        """Return what can be kept of what the file says of itself, beside what the depositor says."""
+        given = self.template.metadata
+        kept = fitting_metadata(planned.metadata, given=given)
+        lost = [name for name in planned.metadata if name not in kept and name not in given]
+        if lost:
+            shown = ", ".join(map(repr, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            self.warn(
+                f"{source.path}: {shown} in its metadata cannot be stored and stand only in the file itself: too long"
+            )
+        return kept
 
     def _planned(self, file: BinaryIO, source: Source) -> Planned:
         with local_errors(source.path, "read"):

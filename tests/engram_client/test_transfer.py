@@ -10,6 +10,8 @@ import resource
 import stat
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from engram_testing.simulator import SimulatedArchive
 
@@ -61,6 +63,18 @@ class TestDeposit:
         assert artifact.time_ns == 1_600_000_000_123_456_789
         assert artifact.kind is Kind.RECORDING
         assert artifact.metadata == {"subject.id": "r1"}
+
+    def test_what_a_file_says_of_itself_and_cannot_be_stored_is_left_out_with_a_warning(self, archive, tmp_path):
+        path, told = tmp_path / "a.nwb", []
+        with h5py.File(path, "w") as file:
+            file.attrs["nwb_version"] = "2.7.0"
+            file["general/subject/age"] = np.uint64(2**64 - 1)
+            file["general/subject/species"] = "Rattus norvegicus"
+        deposit_files(archive, [path], to=MEMORY, warn=told.append)
+        artifact = archive.artifact(Address.parse("retina/bars:a.nwb"))
+        assert artifact.metadata["subject.species"] == "Rattus norvegicus"
+        assert "subject.age" not in artifact.metadata
+        assert any("subject.age" in sentence and "cannot be stored" in sentence for sentence in told)
 
     def test_one_file_can_be_given_another_path(self, archive, recording):
         deposit_files(archive, [recording], to=MEMORY.of("raw/day 1.bin"))

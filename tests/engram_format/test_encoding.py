@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -262,3 +263,25 @@ def test_a_tag_is_refused_before_time_is_spent_on_what_it_holds(tag):
     head = bytes([0xC0 + tag]) if tag < 24 else (bytes([0xD8, tag]) if tag < 256 else b"\xd9" + tag.to_bytes(2, "big"))
     with pytest.raises(FormatError):
         decode(head + body, what="a hostile value")
+
+
+@pytest.mark.parametrize("item", [b"\x80", b"\xa0", b"\x00", b"\x60"], ids=["arrays", "maps", "numbers", "texts"])
+def test_more_values_than_may_be_held_are_refused_before_they_are_made(item):
+    count = 2**22
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="more than 2097152 values"):
+            decode(b"\x9a" + count.to_bytes(4, "big") + item * count, what="a plan")
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20  # 8 MiB are the bytes themselves
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_bytes_and_texts_are_one_value_each():
+    value: list[bytes | str] = [bytes(3 * 2**20), "x" * (3 * 2**20), b"", "y" * 255, bytes(256)]
+    assert decode(encode(value), what="a plan") == value
+
+
+def test_what_is_cut_inside_long_bytes_is_no_value():
+    with pytest.raises(FormatError):
+        decode(encode([bytes(3 * 2**20)])[:-1], what="a plan")

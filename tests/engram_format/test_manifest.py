@@ -11,7 +11,16 @@ from engram_format.encoding import decode, encode
 from engram_format.errors import FormatError, InvalidInput
 from engram_format.ids import Digest, ObjectName, PackId, SessionId
 from engram_format.location import Location, LocationPage, PackRef
-from engram_format.manifest import Manifest, Segment, TreeEntry, TreePage, check_metadata, page_entries
+from engram_format.manifest import (
+    MAX_METADATA_BYTES,
+    Manifest,
+    Segment,
+    TreeEntry,
+    TreePage,
+    check_metadata,
+    fitting_metadata,
+    page_entries,
+)
 from engram_format.pack import FramePlace
 
 REF = PackRef(SessionId(bytes(16)), ObjectName(bytes(16)), PackId(bytes(32)))
@@ -182,3 +191,29 @@ def test_a_tree_is_cut_into_pages_that_fit_a_frame():
     for items in pages:
         assert len(TreePage(tuple(items), page([3] * len(items))).to_bytes()) < 4 * 2**20
     assert list(page_entries([])) == []
+
+
+def test_what_a_file_says_of_itself_never_makes_its_metadata_too_long():
+    given = {"notes": "n" * 200_000, "subject.id": "r1"}
+    found = {
+        "subject.id": "r2",
+        "subject.species": "Rattus norvegicus",
+        "session.description": "d" * 70_000,
+        "k" * 129: "v",
+        "": "v",
+        "counter": 2**64 - 1,
+        "half": "\ud800",
+        "not a number": float("nan"),
+    }
+    kept = fitting_metadata(found, given=given)
+    assert list(kept) == ["subject.species", "not a number"]
+    check_metadata({**kept, **given})
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(0, 300_000).map("x".__mul__), max_size=8))
+@settings(max_examples=50, deadline=None)
+def test_metadata_that_fit_may_be_stored_and_the_shortest_are_kept(found):
+    kept = fitting_metadata(found, given={"given": "g" * 1000})
+    check_metadata({**kept, "given": "g" * 1000})
+    lost = [len(value) for name, value in found.items() if name not in kept and name != "given"]
+    assert not lost or sum(map(len, kept.values())) + min(lost) > MAX_METADATA_BYTES - 1300

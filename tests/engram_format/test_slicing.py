@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import tracemalloc
+import warnings
 import zlib
 
 import h5py
@@ -298,6 +300,37 @@ def test_a_series_that_cannot_be_is_refused_or_lies_outside_before_anything_is_h
         return
     size = sum(extent.stop - extent.start for extent in first.extents)
     assert size <= 64 * 2**20 or first.extents[-1].stop > 2**60
+
+
+@pytest.mark.parametrize("shape", [(2**62, 0, 2**62), (0, 2**62)])
+def test_an_empty_series_with_axes_that_no_machine_counts_is_refused(shape):
+    info = SeriesInfo("/a", "<i2", shape)
+    with pytest.raises(FormatError, match="longer than any file"):
+        next(blocks(Series(info, Contiguous(0)), select(info)))
+
+
+def test_a_chunk_that_claims_to_inflate_to_a_gigabyte_is_refused_and_says_what_else_can_be_done():
+    info = SeriesInfo("/a", "<i2", (2**29,))
+    chunks = Chunked((2**29,), np.zeros(1, np.uint64), np.full(1, 10**6, np.uint32), (Filter("deflate"),))
+    with pytest.raises(Exhausted, match="h5py"):
+        next(blocks(Series(info, chunks), select(info, stop=10)))
+
+
+def test_a_checksum_is_made_in_little_memory():
+    tracemalloc.start()
+    try:
+        fletcher32(bytes(2**24))
+        assert tracemalloc.get_traced_memory()[1] < 2**23 + 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_physical_values_of_signalling_and_infinite_numbers_are_no_warning():
+    info = SeriesInfo("/a", "<f4", (3,), conversion=1e308, offset=-np.inf)
+    numbers = np.array([0x7F800001, 0x7F800000, 0x7F000000], np.uint32).view(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not np.isfinite(physical(info, numbers, (0, 1))).any()
 
 
 def test_physical_values_use_every_factor_and_offset():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 import pytest
-from engram_testing.series_bytes import UnknownFilterError, array_of
+from engram_testing.series_bytes import UnknownFilterError, array_of, raw_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from engram_layout import ArraySegment, plan_opaque
 from engram_layout.hdf5 import plan_hdf5
 from engram_layout.plan import MAX_SEGMENTS, Planned
 
-DAMAGE = Path(__file__).parents[1] / "engram_testing/damaged_hdf5.py"
+TESTS = Path(__file__).parents[1]
 DTYPES = [
     *("|i1", "|u1", "<i2", ">i2", "<u2", "<i4", ">u4", "<i8", ">i8", "<u8"),
     *("<f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c16", "?"),
@@ -38,15 +39,6 @@ def planned(data: bytes) -> Planned:
     again = Planned.from_bytes(result.to_bytes())
     assert again.plan.to_bytes() == result.plan.to_bytes()
     return again
-
-
-def raw_bits(dataset: h5py.Dataset) -> bytes:
-    """Read a dataset through HDF5 with no conversion of its elements."""
-    kind = dataset.id.get_type()
-    out = np.zeros(dataset.size * kind.get_size(), np.uint8)
-    if dataset.size:
-        dataset.id.read(h5py.h5s.create_simple((dataset.size,)), dataset.id.get_space(), out, mtype=kind)
-    return out.tobytes()
 
 
 def assert_series_are_what_hdf5_reads(data: bytes) -> list[str]:
@@ -338,10 +330,13 @@ def test_a_damaged_file_never_gives_a_number_that_hdf5_does_not_read(tmp_path: P
 
     path = tmp_path / "damaged.h5"
     path.write_bytes(written(write, libver=libver))
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(":")
+    }
     lines, seeds = [], 250
     while len(lines) < seeds:
-        command = [sys.executable, DAMAGE, path, str(len(lines)), str(seeds - len(lines))]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        command = [sys.executable, "-m", "engram_testing.damaged_hdf5", path, str(len(lines)), str(seeds - len(lines))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
         lines += done.stdout.splitlines()
         # HDF5 may crash on such a file, which is what the limited child is for; our own code may not fail.
         assert done.returncode <= 0, done.stderr

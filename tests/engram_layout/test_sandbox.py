@@ -16,6 +16,7 @@ from engram_format.encoding import encode
 from engram_layout import HEAD_BYTES, plan_opaque
 from engram_layout.hdf5 import plan_hdf5
 from engram_layout.plan import Planned
+from engram_layout.planning import MIN_PLANNED_BYTES
 from engram_layout.sandbox import Limits, PlannerProcess
 
 TESTS = Path(__file__).parents[1]
@@ -170,7 +171,7 @@ class NoProcess(PlannerProcess):
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("small.h5", SIGNATURE.ljust(16 * 1024 - 1, b"\0")), ("text.txt", b"words " * 10_000), ("empty.nwb", b"")],
+    [("small.h5", SIGNATURE.ljust(MIN_PLANNED_BYTES - 1, b"\0")), ("text.txt", b"words " * 10_000), ("empty.nwb", b"")],
 )
 def test_small_and_unknown_files_need_no_child(tmp_path: Path, name: str, data: bytes):
     path = tmp_path / name

@@ -60,6 +60,16 @@ def test_elements_longer_than_a_frame_are_cut_like_any_bytes():
     assert [len(piece.data) for piece in pieces] == [MIB] * 6 + [2]
 
 
+@pytest.mark.parametrize(
+    ("item", "frame"), [(700_000, MIB // 700_000 * 700_000), (1_500_000, 1_500_000), (3_000_000, MIB)]
+)
+def test_an_array_of_long_records_is_cut_at_records_or_anywhere_where_one_is_longer_than_a_frame(item, frame):
+    plan = covering(SIZE, [ArraySegment(0, SIZE, 0)], (ArrayType("/records", f"|V{item}", 1, 3 * item),))
+    pieces = list(Cutter(plan, Chunker(seed=5)).feed(DATA))
+    assert b"".join(piece.data for piece in pieces) == DATA
+    assert {len(piece.data) for piece in pieces[:-1]} == {frame}
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 3 * MIB), max_size=8))
 def test_the_cuts_do_not_depend_on_how_the_bytes_arrive(steps):

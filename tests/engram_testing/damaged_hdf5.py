@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from engram_testing.series_bytes import UnknownFilterError, array_of
+from engram_testing.series_bytes import UnknownFilterError, array_of, raw_bits
 
 from engram_layout.hdf5 import plan_hdf5
 
@@ -29,15 +29,6 @@ def damaged(data: bytes, seed: int) -> bytes:
         at = int(rng.integers(0, reach))
         changed[at] = changed[at] ^ (1 << int(rng.integers(0, 8))) if seed % 2 else int(rng.choice([0, 1, 255, 128]))
     return bytes(changed[: int(rng.integers(0, len(data)))] if seed % 16 == 0 else changed)
-
-
-def raw_bits(dataset: h5py.Dataset) -> bytes:
-    """Read a dataset through HDF5 with no conversion of its elements."""
-    kind = dataset.id.get_type()
-    out = np.zeros(dataset.size * kind.get_size(), np.uint8)
-    if dataset.size:
-        dataset.id.read(h5py.h5s.create_simple((dataset.size,)), dataset.id.get_space(), out, mtype=kind)
-    return out.tobytes()
 
 
 def compared(data: bytes) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,15 @@ from engram_format.series import NO_CHUNK, Chunked, Contiguous, Series
 
 class UnknownFilterError(Exception):
     """The series was filtered by something that this reader does not know."""
+
+
+def raw_bits(dataset: h5py.Dataset) -> bytes:
+    """Read a dataset through HDF5 with no conversion of its elements."""
+    kind = dataset.id.get_type()
+    out = np.zeros(dataset.size * kind.get_size(), np.uint8)
+    if dataset.size:
+        dataset.id.read(h5py.h5s.create_simple((dataset.size,)), dataset.id.get_space(), out, mtype=kind)
+    return out.tobytes()
 
 
 def array_of(series: Series, data: bytes) -> NDArray[np.generic]:
