@@ -316,6 +316,15 @@ def test_a_chunk_that_claims_to_inflate_to_a_gigabyte_is_refused_and_says_what_e
         next(blocks(Series(info, chunks), select(info, stop=10)))
 
 
+def test_one_sample_in_very_many_chunks_is_refused_before_they_are_looked_up():
+    count = 2**18
+    chunks = Chunked((1, 1), np.zeros(count, np.uint64), np.ones(count, np.uint32), ())
+    series = Series(SeriesInfo("/a", "|u1", (1, count)), chunks)
+    with pytest.raises(Exhausted, match="lies in 262144 places: choose fewer channels"):
+        next(blocks(series, select(series.info)))
+    assert next(blocks(series, select(series.info, channels=(0, 10)))).extents
+
+
 def test_a_checksum_is_made_in_little_memory():
     tracemalloc.start()
     try:
