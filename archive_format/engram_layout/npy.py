@@ -31,6 +31,8 @@ from engram_layout.zip_members import Member, zip_members
 _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 10_000
 _MAX_ITEM: Final = 2**24
+_MAX_FORTRAN_AXES: Final = 2
+_NOT_SLICED: Final = "an array in Fortran order with three axes or more is no series: save it in C order to slice it"
 _MAX_AXES: Final = 32
 _MAX_ARRAYS: Final = 10_000
 _KNOWN: Final = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"})
@@ -57,6 +59,11 @@ class _Array:
     def row_elements(self) -> int:
         """Elements that lie side by side and belong to one moment."""
         return 1 if self.is_fortran else math.prod(self.shape[1:])
+
+    @property
+    def is_sliceable(self) -> bool:
+        """Whether a slice shows the axes in numpy's order: those behind time are never exchanged."""
+        return not self.is_fortran or len(self.shape) <= _MAX_FORTRAN_AXES
 
     def series(self, name: str, *, unit: str = "") -> Series:
         """Return the array as a series."""
@@ -85,7 +92,9 @@ def plan_npy(file: BinaryIO, *, size: int, path: Path) -> Planned:
     if _is_of_open_ephys(path):
         name, family = f"/{plain_text(path.stem)}", "openephys"
         unit = "s" if path.stem == "timestamps" and array.dtype[1] == "f" else ""
-    description = Description(family, (array.series(name, unit=unit),))
+    series = (array.series(name, unit=unit),) if array.is_sliceable else ()
+    told = told if series else (*told, _NOT_SLICED)
+    description = Description(family, series)
     metadata: dict[str, Scalar] = {"npy.shape": " x ".join(map(str, array.shape)) or "scalar", "npy.dtype": array.dtype}
     if array.bytes < MIN_ARRAY_BYTES:
         return Planned(covering(size, (), (), description=description), metadata, told)
@@ -108,7 +117,9 @@ def plan_npz(file: BinaryIO, *, size: int, path: Path) -> Planned:
             told.append(f"member {plain_text(member.name)!r:.100} has no series: {error}")
     named = [(name, array) for name, array in arrays if array is not None]
     names = distinct(f"/{plain_text(name.removesuffix('.npy'))}" for name, _ in named)
-    series = tuple(array.series(name) for name, (_, array) in zip(names, named, strict=True))
+    series = tuple(array.series(name) for name, (_, array) in zip(names, named, strict=True) if array.is_sliceable)
+    if len(series) < len(named):
+        told.append(_NOT_SLICED)
     large = [(name, array) for name, (_, array) in zip(names, named, strict=True) if array.bytes >= MIN_ARRAY_BYTES]
     types = tuple(array.array_type(name) for name, array in large)
     found = [ArraySegment(array.offset, array.bytes, index) for index, (_, array) in enumerate(large)]

@@ -64,6 +64,13 @@ def test_an_array_is_cut_between_its_rows():
     assert [type(segment) for segment in planned.plan.segments] == [OpaqueSegment, ArraySegment]
 
 
+def test_fortran_order_of_three_axes_is_no_series_whose_axes_would_be_exchanged():
+    planned = plan_bytes(plan_npy, saved(np.zeros((90, 20, 20), order="F")))
+    assert planned.plan.description.series == ()
+    assert "Fortran order" in planned.warnings[0]
+    assert len(planned.plan.arrays) == 1
+
+
 def test_time_is_the_last_stored_axis_in_fortran_order():
     array = np.asfortranarray(np.arange(6000).reshape(2000, 3))
     data = saved(array)
