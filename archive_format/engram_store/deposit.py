@@ -40,7 +40,7 @@ from engram_store.trail import Found, Resumed, Trail, find_session
 from engram_store.vault import VaultStore
 
 _FRAMES_IN_FLIGHT: Final = 16
-_BYTES_IN_FLIGHT: Final = 24 * 2**20
+_BYTES_IN_FLIGHT: Final = 16 * 2**20
 """Originals being encoded at once, in frames and in bytes; with two workers more would only wait."""
 _OPAQUE_LEVEL: Final = 3
 _LONG_LEVEL: Final = 1
