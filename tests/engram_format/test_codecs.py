@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_format.array_type import Filter
-from engram_format.codecs import NotApplicable, Zstd, codec_by_number
+from engram_format.codecs import NotApplicable, Zstd, codec_by_number, redeflate
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint, fixed_point_of
 from engram_format.codecs.narrow import Narrow
@@ -185,9 +185,20 @@ def test_another_zlib_is_noticed_and_our_own_deflate_makes_the_streams_all_the_s
             return self._machine.flush()
 
     monkeypatch.setattr(zlib, "compressobj", OtherZlib)
+    monkeypatch.setattr(redeflate, "_is_classic", redeflate._is_classic.__wrapped__)
     assert bytes(decode_frame(plaintext)) == stream
     with pytest.raises(FormatError, match="makes other streams"):
         RedeflateHere.decode(chunk, parameters=codec.parameters, limit=MAX_FRAME_BYTES)
+
+
+def test_streams_that_a_classic_zlib_does_not_make_are_damaged_and_are_not_tried_again_slowly():
+    chunk = np.random.default_rng(4).bytes(2**20)
+    stream = zlib.compress(chunk, 6)
+    codec = Redeflate(level=6, window_bits=15, memory=8, chunk=2**20, pieces=[len(stream)])
+    codec.encode(stream)
+    damaged = bytes([chunk[0] ^ 1]) + chunk[1:]
+    with pytest.raises(FormatError, match="checksum"):
+        Redeflate.decode(damaged, parameters=codec.parameters, limit=MAX_FRAME_BYTES)
 
 
 def test_the_chunks_of_a_real_recording_are_opened_and_made_again():
