@@ -30,6 +30,8 @@ def pairs(inputs: list[Tensor], outputs: list[Tensor], **options) -> dict[str, s
         ("h", "h_out"),
         ("h0", "hn"),
         ("h_0", "h_n"),
+        ("h0", "h1"),
+        ("ctx", "ctx1"),
         ("past.0.key", "present.0.key"),
         ("initial_carry", "final_carry"),
     ],
