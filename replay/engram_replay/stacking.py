@@ -59,8 +59,8 @@ _MAX_BYTES: Final = 512 << 20
 _SMALL_BYTES: Final = 256 << 10
 """Own weights of a student below which a call costs more than reading them."""
 _SMALL_WIDTH: Final = 128
-_FEW_ROWS: Final = 4
-"""Rows of each mind up to which stacking pays: beyond, a call for each student does more work than it costs."""
+_FEW_ROWS: Final = {Form.STACKED: 4, Form.SHARED: 16}
+"""Rows of each mind up to which a form pays: with more, a call for each student does more work than it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +150,23 @@ def _by_size(group: Sequence[Architecture], same: Collection[str], *, rows: int)
     own = total - _bytes(first, same)
     if not own:
         return Form.SOLO, f"{many} are one and the same: minds of one student are rows of one call"
-    if 2 * own <= total and own <= _SMALL_BYTES:
-        return Form.SHARED, (
-            f"{many} run as one network on a shared base: of {_size(total)} of weights each has {_size(own)} for itself"
-        )
-    if own > _SMALL_BYTES and width > _SMALL_WIDTH:
+    shared = 2 * own <= total and own <= _SMALL_BYTES
+    if not shared and own > _SMALL_BYTES and width > _SMALL_WIDTH:
         return Form.SOLO, (
             f"{many} run one by one: each has {_size(own)} of weights for itself in layers of {width} units, and reading them "
             f"takes longer than a call, which is all that stacking saves (up to {_size(_SMALL_BYTES)} or {_SMALL_WIDTH} units)"
         )
-    if rows > _FEW_ROWS:
-        return (
-            Form.SOLO,
-            f"{many} run one by one: with {rows} rows each, calls cost little (stacked up to {_FEW_ROWS} rows)",
+    form = Form.SHARED if shared else Form.STACKED
+    if rows > _FEW_ROWS[form]:
+        return Form.SOLO, (
+            f"{many} run one by one: with {rows} rows each, a call costs little beside its computing (up to {_FEW_ROWS[form]} "
+            "rows are computed together)"
         )
-    return Form.STACKED, (
+    if shared:
+        return form, (
+            f"{many} run as one network on a shared base: of {_size(total)} of weights each has {_size(own)} for itself"
+        )
+    return form, (
         f"{many} run as one network with stacked weights: with {_size(total)} of weights in layers of {width} units, a call "
         "for each would cost more than its computing"
     )

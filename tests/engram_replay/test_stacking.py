@@ -76,8 +76,8 @@ def cell(operator: str, seed: int, *, units: int = 8, steps="time", bias=True, g
         helper.make_node("Squeeze", ["Y", "one"], ["S"]),
         helper.make_node("MatMul", ["S", "V"], ["y"]),
     ]
-    inputs = {"x": [steps, "batch", CHANNELS], **dict.fromkeys(states, [1, "batch", units])}
-    outputs = {"y": [steps, "batch", 4], **dict.fromkeys(afters, [1, "batch", units])}
+    inputs = {"x": [steps, "batch", CHANNELS], **{name: [1, "batch", units] for name in states}}
+    outputs = {"y": [steps, "batch", 4], **{name: [1, "batch", units] for name in afters}}
     return student(nodes, held, inputs, outputs)
 
 
@@ -543,3 +543,19 @@ def test_the_form_follows_from_sizes_and_is_explained(models, form: Form, reason
     assert (choice.network is None) == (form is Form.SOLO)
     assert choice.form_id == {"solo": "solo", "stacked": "stacked-2", "shared": "shared-1"}[form]
     assert re.search(reason, choice.reason)
+
+
+@pytest.mark.parametrize(("models", "few"), [([written_out(1), written_out(2)], 4), (readouts(2), 16)])
+def test_minds_of_many_rows_run_one_by_one(models, few: int):
+    assert choose(models, rows=few).network is not None
+    choice = choose(models, rows=few + 1)
+    assert choice.form is Form.SOLO
+    assert f"with {few + 1} rows each" in choice.reason
+
+
+def test_a_group_that_cannot_be_stacked_is_told_why():
+    other = convolution()
+    other.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights(2)(3, 3, 2), "K"))
+    choice = choose([convolution(), other])
+    assert choice.form is Form.SOLO
+    assert choice.reason.startswith("2 students run one by one: node 'front' (Conv) cannot be stacked")
