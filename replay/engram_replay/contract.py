@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engram_format.catalog import Scalar
+from engram_format.catalog import AnyArray, Scalar
 from engram_format.errors import InvalidInput
 from engram_replay.told import CONTRACT_PREFIX, NO_AXIS, Distribution, Length, Role, Told, ToldPort
 
@@ -47,6 +47,24 @@ class Port:
     def step_shape(self) -> tuple[Length, ...]:
         """What one mind takes or gives in one step: the shape without the axes of time and of minds."""
         return tuple(length for axis, length in enumerate(self.shape) if axis not in (self.time_axis, self.minds_axis))
+
+    def check(self, array: AnyArray, *, outer: tuple[int, ...]) -> None:
+        """Raise `InvalidInput` unless the array is of the port's type and of shape (*outer, *step_shape)."""
+        expected = self.step_shape
+        if (
+            array.dtype != self.dtype
+            or array.shape[: len(outer)] != outer
+            or array.ndim != len(outer) + len(expected)
+            or any(
+                isinstance(length, int) and length != actual
+                for length, actual in zip(expected, array.shape[len(outer) :], strict=True)
+            )
+        ):
+            wanted = ", ".join("?" if length is None else str(length) for length in (*outer, *expected))
+            raise InvalidInput(
+                f"{self.role} {self.name!r} takes {self.dtype.name} of shape ({wanted}), "
+                f"not {array.dtype.name} of shape {array.shape}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

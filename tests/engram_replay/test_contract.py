@@ -12,10 +12,11 @@ from hypothesis import given
 
 from engram_format.errors import InvalidInput
 from engram_format.manifest import check_metadata
-from engram_replay import Tensor, load_student
+from engram_replay import Tensor
 from engram_replay.contract import Contract, Distribution, Port, Role
 from engram_replay.contract_file import parse_contract
 from engram_replay.contract_inference import infer
+from engram_replay.loader import load_student
 from engram_replay.told import NO_AXIS, Told, ToldPort
 
 F32 = np.dtype(np.float32)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from engram_format.errors import InvalidInput
-from engram_replay import Mode, Tensor
-from engram_replay.signature import read_signature, states_in_metadata
+from engram_replay.signature import Mode, Tensor, read_signature, states_in_metadata
 
 
 def tensor(name: str, *shape: int | str | None, dtype: str = "float32") -> Tensor:
