@@ -73,5 +73,4 @@ def blocks(*, seed: int, steps: range, minds: range, numbers: range, stream: int
 def doubles(words: U32) -> NDArray[np.float64]:
     """Return numbers from 0 up to, and without, 1, of 53 bits: blocks (..., 4) to (..., 2)."""
     high, low = words[..., 0::2].astype(np.uint64), words[..., 1::2].astype(np.uint64)
-    numbers: NDArray[np.float64] = (((high << _SHIFT) | low) >> np.uint64(11)) * 2.0**-53
-    return numbers
+    return (((high << _SHIFT) | low) >> np.uint64(11)).astype(np.float64) * 2.0**-53

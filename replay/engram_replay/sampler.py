@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -79,17 +80,17 @@ def draw(
         raise InvalidInput(f"a response of {flat.shape[2]} units cannot be drawn from: there may be {_MAX_UNITS}")
     bernoulli = distribution is Distribution.BERNOULLI
     _check(flat, highest=1.0 if bernoulli else MAX_RATE, what="probability" if bernoulli else "rate")
-    drawn = np.empty(flat.shape, np.bool_ if bernoulli else np.uint16)
+    drawn: AnyArray = np.empty(flat.shape, np.bool_ if bernoulli else np.uint16)
     for part in _parts(flat.shape):
         first = part.start
         parameters = flat[part].astype(np.float64)
-        place = {
-            "seed": seed,
-            "steps": range(first_step + first, first_step + first + len(parameters)),
-            "minds": range(first_mind, first_mind + minds),
-            "stream": stream,
-        }
-        drawn[part] = parameters > _uniform(flat.shape[2], 0, **place) if bernoulli else _poisson(parameters, place)
+        place = _Place(
+            seed=seed,
+            steps=range(first_step + first, first_step + first + len(parameters)),
+            minds=range(first_mind, first_mind + minds),
+            stream=stream,
+        )
+        drawn[part] = parameters > place.uniform(flat.shape[2]) if bernoulli else _poisson(parameters, place)
     return drawn.reshape(responses.shape)
 
 
@@ -131,7 +132,7 @@ def uniform_stimulus(shape: tuple[int, ...], dtype: np.dtype[np.generic], *, see
 
 
 def _check(parameters: AnyArray, *, highest: float, what: str) -> None:
-    wrong = ~((parameters >= 0) & (parameters <= highest))  # NaN is wrong too
+    wrong = ~np.logical_and(np.greater_equal(parameters, 0), np.less_equal(parameters, highest))  # NaN is wrong too
     if wrong.any():
         step, mind, unit = (int(places[0]) for places in np.nonzero(wrong))
         raise InvalidInput(
@@ -147,20 +148,34 @@ def _parts(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(first, first + count)
 
 
-def _uniform(units: int, piece: int, *, seed: int, steps: range, minds: range, stream: int) -> F64:
-    """Return `u` of a piece: (step, mind, unit)."""
-    first = piece << _PIECE_BITS
-    numbers = range(first, first + (units + 1) // 2)
-    words = philox.blocks(seed=seed, steps=steps, minds=minds, numbers=numbers, stream=stream)
-    return philox.doubles(words).reshape(len(steps), len(minds), -1)[:, :, :units]
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a part of a draw lies in the whole."""
+
+    seed: int
+    steps: range
+    minds: range
+    stream: int
+
+    def uniform(self, units: int, *, piece: int = 0) -> F64:
+        """Return `u` of a piece: (step, mind, unit)."""
+        first = piece << _PIECE_BITS
+        words = philox.blocks(
+            seed=self.seed,
+            steps=self.steps,
+            minds=self.minds,
+            numbers=range(first, first + (units + 1) // 2),
+            stream=self.stream,
+        )
+        return philox.doubles(words).reshape(len(self.steps), len(self.minds), -1)[:, :, :units]
 
 
-def _poisson(rates: F64, place: Mapping[str, object]) -> NDArray[np.uint16]:
+def _poisson(rates: F64, place: _Place) -> NDArray[np.uint16]:
     pieces = np.maximum(np.ceil(rates / _PIECE_RATE), 1.0)
     each = rates / pieces
     counts = np.zeros(rates.shape, np.uint16)
     for piece in range(int(pieces.max(initial=0))):
-        drawn = _inverse(each, _uniform(rates.shape[2], piece, **place))  # type: ignore[arg-type]
+        drawn = _inverse(each, place.uniform(rates.shape[2], piece=piece))
         counts += np.where(piece < pieces, drawn, np.uint16(0))
     return counts
 
@@ -210,4 +225,5 @@ def _perturbed(values: AnyArray, *, seed: int, scale: float, first_mind: int, st
     deviates = deviates * _UNIT_SPREAD
     if first_mind == 0:
         deviates[0] = 0.0
-    return (flat + scale * size * deviates).astype(values.dtype).reshape(values.shape)
+    moved: AnyArray = (flat + scale * size * deviates).astype(values.dtype)
+    return moved.reshape(values.shape)
