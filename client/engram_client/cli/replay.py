@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engram_client.cli.output import write_fields, write_json
+from engram_client.cli.replay_group import numbered, write_group
 from engram_client.cli.replay_verify import verify
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, ContentAddress, parse_any
@@ -46,13 +47,14 @@ replay.add_command(verify)
 
 
 @replay.command("run", hidden=True)
-@click.argument("student", metavar="ADDRESS")
+@click.argument("students", metavar="ADDRESS", nargs=-1, required=True)
 @click.option(
     "--stimulus",
     required=True,
     metavar="ADDRESS|FILE",
     help="A .npy or .npz file here, or an artifact that is one; the first axis of its arrays is time.",
 )
+@click.option("--group", is_flag=True, help="Run several students, as one network where that wins; say how and why.")
 @click.option("--save", is_flag=True, help="Keep the replay as a new version of the student's own memory.")
 @click.option("--save-to", metavar="VAULT/MEMORY", help="Keep the replay as a new version of this memory.")
 @click.option(
@@ -66,8 +68,9 @@ replay.add_command(verify)
 def run(
     settings: Settings,
     *,
-    student: str,
+    students: tuple[str, ...],
     stimulus: str,
+    group: bool,
     save: bool,
     save_to: str | None,
     output: Path | None,
@@ -75,19 +78,33 @@ def run(
     author: str | None,
     as_json: bool,
 ) -> None:
-    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable."""
+    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable.
+
+    With --group, several students of one memory or of many run over the same stimulus.
+    """
     from engram_client.cli.arrays import write_outputs
     from engram_client.cli.deposit import this_user
     from engram_client.local import check_destination
 
     if save and save_to:
         raise click.UsageError("--save and --save-to exclude each other.")
-    place, given = parse_any(student), _stimulus(stimulus)
+    if len(students) > 1 and not group:
+        raise click.UsageError("Several students run together only with --group.")
+    places, given = [parse_any(student) for student in students], _stimulus(stimulus)
     if output is not None:
         check_destination(output, force=force)  # before the student runs, which may take long
     with settings.open() as archive:
-        kept = _memory(archive, place, save=save, save_to=save_to)
-        result = archive.replay(place, given, save_to=kept, author=author or this_user())
+        kept = _memory(archive, places[0], save=save, save_to=save_to)
+        who = author or this_user()
+        if group:
+            together = archive.replay_group(places, given, save_to=kept, author=who)
+        else:
+            result = archive.replay(places[0], given, save_to=kept, author=who)
+    if group:
+        if output is not None:
+            write_outputs(output, numbered(together.results), force=force)
+        write_group(together, students, output, as_json=as_json)
+        return
     if output is not None:
         write_outputs(output, result.outputs, force=force)
     _write(result, output, as_json=as_json)
