@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     metavar="ADDRESS|FILE",
     help="A .npy or .npz file here, or an artifact that is one; the first axis of its arrays is time.",
 )
+@click.option(
+    "--minds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run N minds at once, each with a state of its own; outputs are then (time, mind, ...).",
+)
+@click.option(
+    "--perturb-state",
+    metavar="seed=N[,scale=X]",
+    help="Begin each mind with a slightly different state, which the seed repeats.",
+)
 @click.option("--save", is_flag=True, help="Keep the replay as a new version of the student's own memory.")
 @click.option("--save-to", metavar="VAULT/MEMORY", help="Keep the replay as a new version of this memory.")
 @click.option(
@@ -43,6 +54,8 @@ def replay(
     *,
     student: str,
     stimulus: str,
+    minds: int | None,
+    perturb_state: str | None,
     save: bool,
     save_to: str | None,
     output: Path | None,
@@ -53,22 +66,35 @@ def replay(
     """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable."""
     from engram_client.cli.arrays import write_outputs
     from engram_client.cli.deposit import this_user
+    from engram_client.cli.replay_minds import read_perturbation, replay_minds
     from engram_client.local import check_destination
 
     if save and save_to:
         raise click.UsageError("--save and --save-to exclude each other.")
-    place, given = parse_any(student), _stimulus(stimulus)
+    place, given = parse_any(student), stimulus_of(stimulus)
     if output is not None:
         check_destination(output, force=force)  # before the student runs, which may take long
     with settings.open() as archive:
         kept = _memory(archive, place, save=save, save_to=save_to)
-        result = archive.replay(place, given, save_to=kept, author=author or this_user())
+        if minds is None and perturb_state is None:
+            result = archive.replay(place, given, save_to=kept, author=author or this_user())
+        else:
+            perturbation = None if perturb_state is None else read_perturbation(perturb_state)
+            result = replay_minds(
+                archive,
+                place,
+                given,
+                minds=minds,
+                perturbation=perturbation,
+                save_to=kept,
+                author=author or this_user(),
+            )
     if output is not None:
         write_outputs(output, result.outputs, force=force)
     _write(result, output, as_json=as_json)
 
 
-def _stimulus(text: str) -> AnyAddress | Mapping[str, AnyArray]:
+def stimulus_of(text: str) -> AnyAddress | Mapping[str, AnyArray]:
     """Return the arrays of a file here if there is one of that name, else the address of an artifact."""
     from engram_client.cli.arrays import read_stimulus
 

@@ -27,6 +27,7 @@ from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.differences import changes
 from engram_client.remote.errors import translated
 from engram_client.remote.finding import RemoteFinding
+from engram_client.remote.minds import RemoteMinds, open_minds
 from engram_client.remote.recordings import RemoteRecordings
 from engram_client.remote.restore import artifacts_of
 from engram_client.views import Views
@@ -45,6 +46,7 @@ from engram_format.catalog import (
     Version,
 )
 from engram_format.errors import EngramError, Precondition
+from engram_format.ports import Perturbation
 
 _PAGE_ITEMS: Final = 10_000
 
@@ -283,6 +285,31 @@ class RemoteArchive(Views):
                 return _replay_result(call)
         finally:
             call.cancel()
+
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> RemoteMinds:
+        """Open minds of a student, each with its own state, that advance together; they live as long as the connection."""
+        self._check_open()
+        return open_minds(
+            lambda requests: self._replay.Tick(requests, metadata=self._credentials),
+            student,
+            minds=minds,
+            initial_state=initial_state,
+            constants=constants,
+            execution=execution,
+            perturbation=perturbation,
+            allow_nan=allow_nan,
+            url=self._url,
+        )
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on, yielding a finding for each object and artifact."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
@@ -26,6 +26,7 @@ from engram_format.catalog import (
 from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
+from engram_format.ports import Perturbation
 from engram_server.engine import describe, differences, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
@@ -36,6 +37,9 @@ from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
 from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
+
+if TYPE_CHECKING:
+    from engram_server.engine.open_minds import OpenMinds
 
 
 class Archive:
@@ -226,6 +230,33 @@ class Archive:
         from engram_server.engine import replaying  # loads onnxruntime, which depositing and reading do not need
 
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> OpenMinds:
+        """Open minds of a student, each with its own state, that advance together; without `minds` as many as the state holds."""
+        from engram_server.engine.open_minds import OpenMinds, open_session
+
+        session = self.minds.wait(
+            open_session(
+                self,
+                student,
+                minds=minds,
+                execution=execution,
+                constants=constants,
+                initial_state=initial_state,
+                perturbation=perturbation,
+            )
+        )
+        return OpenMinds(self, session, allow_nan=allow_nan)
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on."""

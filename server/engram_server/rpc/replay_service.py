@@ -14,17 +14,19 @@ from engram_format.address import AnyAddress
 from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
 from engram_server.engine import Archive
+from engram_server.rpc import tick_stream
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.status import Context
 
 
 class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
-    """Replays the students of one archive; takes at most `inline_bytes` of stimulus with a request."""
+    """Replays the students of one archive; takes at most `inline_bytes` of stimulus with a batch, `message_bytes` with a tick."""
 
-    def __init__(self, engine: Archive, calls: EngineCalls, *, inline_bytes: int) -> None:
+    def __init__(self, engine: Archive, calls: EngineCalls, *, inline_bytes: int, message_bytes: int) -> None:
         self._engine = engine
         self._calls = calls
         self._inline_bytes = inline_bytes
+        self._message_bytes = message_bytes
 
     async def Replay(
         self, request_iterator: AsyncIterator[pb.ReplayRequest], context: Context
@@ -47,6 +49,12 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
             yield pb.ReplayResponse(data=part) if isinstance(part, bytes) else pb.ReplayResponse(header=part)
         if result.saved is not None:
             yield pb.ReplayResponse(saved=message_of_artifact(result.saved))
+
+    def Tick(
+        self, request_iterator: AsyncIterator[pb.TickRequest], context: Context
+    ) -> AsyncGenerator[pb.TickResponse, None]:
+        """Advance minds as stimuli arrive."""
+        return tick_stream.answers(self._engine, request_iterator, message_bytes=self._message_bytes)
 
     async def _stimulus(
         self, start: pb.ReplayRequest.Start, steps: AsyncIterator[pb.ReplayRequest]

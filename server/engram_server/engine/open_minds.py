@@ -1,0 +1,189 @@
+"""The use case of minds: opened out of an archive for a caller of any door, and advanced call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from engram_format.address import Address, AnyAddress
+from engram_format.catalog import AnyArray, Artifact, Scalar
+from engram_format.errors import InvalidInput
+from engram_format.ports import MindPort, Perturbation, in_order
+from engram_replay.contract import Contract, Port, Role
+from engram_replay.execution import Execution
+from engram_replay.host import MindSession
+
+if TYPE_CHECKING:
+    from engram_server.engine.archive import Archive
+
+_COUNT: Final = "mind.count"
+"""The entry of a checkpoint's metadata that says how many minds it holds."""
+
+
+async def open_session(
+    archive: Archive,
+    student: AnyAddress,
+    *,
+    minds: int | None = None,
+    execution: Mapping[str, Scalar] | None = None,
+    constants: Mapping[str, Scalar] | None = None,
+    initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+    perturbation: Perturbation | None = None,
+) -> MindSession:
+    """Open minds of a student, each with the state that the door was given for it.
+
+    `minds` is by default as many as the initial state holds, and one where there is none; a state of one mind is given to
+    all. Raises as `MindHost.open` does.
+    """
+    held = _minds_in(archive, initial_state)
+    wanted = (held or 1) if minds is None else minds
+    if held not in (None, 1, wanted):
+        raise InvalidInput(f"the initial state holds {held} minds, not {wanted}: open {held}, or give the state of one")
+    chosen = None if execution is None else Execution.from_fields(execution)
+    session = await archive.minds.open(
+        student, minds=held or wanted, execution=chosen, constants=constants, initial_state=initial_state
+    )
+    if session.minds != wanted:
+        session = await _replaced(session, await session.fork([0] * wanted))
+    if perturbation is None:
+        return session
+    state = await session.state()
+    await session.close()
+    return await archive.minds.open(
+        student,
+        minds=wanted,
+        execution=chosen,
+        constants=constants,
+        initial_state=_perturbed(state, perturbation),
+    )
+
+
+async def _replaced(old: MindSession, new: MindSession) -> MindSession:
+    await old.close()
+    return new
+
+
+def _minds_in(archive: Archive, initial_state: Mapping[str, AnyArray] | AnyAddress | None) -> int | None:
+    """Return how many minds an initial state holds; `None` where it says nothing of it."""
+    if initial_state is None:
+        return None
+    if isinstance(initial_state, Mapping):
+        counts = {len(array) for array in map(np.atleast_1d, initial_state.values())}
+        if len(counts) > 1:
+            raise InvalidInput(
+                f"the initial states hold {sorted(counts)} minds: give each (mind, ...), of the same minds"
+            )
+        return counts.pop() if counts else None
+    count = archive.artifact(initial_state).metadata.get(_COUNT)
+    return count if isinstance(count, int) else None
+
+
+def ports_of(contract: Contract) -> tuple[MindPort, ...]:
+    """Return what minds take and give, as every door shows it."""
+    return tuple(map(_port, contract.ports))
+
+
+def _port(port: Port) -> MindPort:
+    return MindPort(
+        name=port.name,
+        role=port.role.value,
+        dtype=port.dtype,
+        step_shape=port.shape if port.role is Role.CONSTANT else port.step_shape,
+        unit=port.unit,
+        channels=port.channels,
+        distribution=port.distribution.value,
+    )
+
+
+def profile_of(session: MindSession) -> Mapping[str, Scalar]:
+    """Return the execution profile of minds as it stands in receipts."""
+    from engram_replay.receipt import profile
+
+    return profile(session.execution)
+
+
+class OpenMinds:
+    """Some minds of one student, advanced together: the session of an event loop as a caller on any thread uses it.
+
+    Calls from several threads are done one after the other. Close it, or use it in a `with` block.
+    """
+
+    def __init__(self, archive: Archive, session: MindSession, *, allow_nan: bool) -> None:
+        self._archive = archive
+        self._session = session
+        self._allow_nan = allow_nan
+        self._ports = ports_of(session.contract)
+        self._stimuli = tuple(port for port in self._ports if port.role == "stimulus")
+        self._responses = tuple(port.name for port in self._ports if port.role == "response")
+
+    @property
+    def student_sha256(self) -> str:
+        """The student's digest, 64 hex digits."""
+        return self._session.sha256
+
+    @property
+    def ports(self) -> tuple[MindPort, ...]:
+        """Stimuli, constants, states and responses; each role in the order of the network."""
+        return self._ports
+
+    @property
+    def minds(self) -> int:
+        """How many minds advance together."""
+        return self._session.minds
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since the minds were opened."""
+        return self._session.steps
+
+    @property
+    def profile(self) -> Mapping[str, Scalar]:
+        """The execution profile as it stands in receipts."""
+        return profile_of(self._session)
+
+    @property
+    def sampling_interval_s(self) -> float | None:
+        """The time between two steps, in seconds; `None` where nobody said."""
+        return self._session.contract.sampling_interval_s
+
+    def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
+        """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, ...)."""
+        arrays = in_order(stimulus, self._stimuli, minds=self.minds)
+        responses = self._archive.minds.wait(self._session.tick(arrays, allow_nan=self._allow_nan))
+        return dict(zip(self._responses, responses, strict=True))
+
+    def fork(self, rows: Sequence[int]) -> Self:
+        """Return new minds that begin with the states of these; a mind may be taken more than once."""
+        forked = self._archive.minds.wait(self._session.fork([int(row) for row in rows]))
+        return type(self)(self._archive, forked, allow_nan=self._allow_nan)
+
+    def state(self) -> Mapping[str, AnyArray]:
+        """Return the states by name, each (mind, *step shape)."""
+        return self._archive.minds.wait(self._session.state())
+
+    def save(self, address: Address, *, author: str = "") -> Artifact:
+        """Keep the states as an artifact of a new version; return it."""
+        return self._archive.minds.wait(self._archive.minds.save(self._session, address, author=author))
+
+    def close(self) -> None:
+        """Let go of the minds; closing twice is no error."""
+        self._archive.minds.wait(self._session.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _perturbed(state: Mapping[str, AnyArray], perturbation: Perturbation) -> Mapping[str, AnyArray]:
+    from engram_replay.sampler import perturb
+
+    if perturbation.scale is None:
+        return perturb(state, seed=perturbation.seed)
+    return perturb(state, seed=perturbation.seed, scale=perturbation.scale)
