@@ -109,6 +109,8 @@ def serving(config: ServeConfig, archive: Archive) -> Iterator[int]:
 @asynccontextmanager
 async def running(config: ServeConfig, archive: Archive) -> AsyncIterator[int]:
     """Serve while the block runs, and tell it the port; afterwards drain, and close the archive in every case."""
+    # Minds advance on the loop that answers: a step is a message to a child process, and no thread waits for it.
+    archive.minds.bind(asyncio.get_running_loop())
     calls = EngineCalls(threads=config.workers)
     edge = Edge(calls=config.calls, streams=config.streams)
     try:
@@ -131,8 +133,6 @@ async def _started(
     guards: list[grpc.aio.ServerInterceptor] = [edge]
     if config.token_file is not None:
         guards.insert(0, BearerToken(read_token(config.token_file)))
-    # Minds advance on the loop that answers: a step is a message to a child process, and no thread waits for it.
-    archive.minds.bind(asyncio.get_running_loop())
     server = grpc.aio.server(interceptors=guards, options=_options(config))
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive, calls), server)
     recording_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingService(archive, calls), server)
