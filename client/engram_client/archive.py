@@ -105,7 +105,7 @@ class Minds(Protocol):
 
     @property
     def steps(self) -> int:
-        """Steps taken since the minds were opened."""
+        """Steps that the minds have taken, those before they were saved or forked included."""
         ...
 
     @property

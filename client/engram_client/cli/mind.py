@@ -26,7 +26,10 @@ _PERTURB = "Begin each mind with a slightly different state, which the seed repe
 
 @click.group(short_help="Keep, fork and go on with the state of minds.")
 def mind() -> None:
-    """A mind is one running instance of a student, with its own state; its state can be kept as an artifact."""
+    """Keep the state of minds as an artifact, make several minds of one, and go on from it.
+
+    A mind is one running instance of a student, with its own state.
+    """
 
 
 @mind.command(short_help="Run minds of a student and keep their state.")
@@ -78,7 +81,11 @@ def save(
 @click.argument("checkpoint", metavar="CHECKPOINT")
 @click.option("--minds", type=click.IntRange(min=1), required=True, metavar="N", help="How many minds are made of it.")
 @click.option(
-    "--mind", "row", type=click.IntRange(min=0), metavar="I", help="Which mind of the state, if it holds several; from 0."
+    "--mind",
+    "row",
+    type=click.IntRange(min=0),
+    metavar="I",
+    help="Which mind of the state, if it holds several; from 0.",
 )
 @click.option("--perturb-state", metavar="seed=N[,scale=X]", help=_PERTURB)
 @click.option("--to", required=True, metavar="VAULT/MEMORY[:PATH]", help="The memory that keeps them, or a path in it.")
@@ -175,7 +182,9 @@ def _place(archive: Archive, to: str | None, *, beside: AnyAddress) -> Address:
     if to is not None:
         place = Address.parse(to)
         if place.memory is None or place.version is not None:
-            raise InvalidInput(f"{place} is no place for a state: name vault/memory or vault/memory:path, without a version")
+            raise InvalidInput(
+                f"{place} is no place for a state: name vault/memory or vault/memory:path, without a version"
+            )
         return place
     if isinstance(beside, ContentAddress):
         beside = archive.artifact(beside).address
@@ -191,9 +200,7 @@ def _kept_state(archive: Archive, address: AnyAddress) -> tuple[AnyAddress, Arti
     return ContentAddress(student), held
 
 
-def _run(
-    minds: Minds, driven: Mapping[str, AnyArray], output: Path | None, *, force: bool
-) -> Mapping[str, AnyArray]:
+def _run(minds: Minds, driven: Mapping[str, AnyArray], output: Path | None, *, force: bool) -> Mapping[str, AnyArray]:
     """Run minds over a stimulus; write the outputs where they are wanted."""
     from engram_client.cli.arrays import write_outputs
     from engram_client.cli.replay_minds import named, run_minds
@@ -210,9 +217,7 @@ def _this_user() -> str:
     return this_user()
 
 
-def _write(
-    saved: Artifact | None, outputs: Mapping[str, AnyArray], output: Path | None, *, as_json: bool
-) -> None:
+def _write(saved: Artifact | None, outputs: Mapping[str, AnyArray], output: Path | None, *, as_json: bool) -> None:
     arrays = [{"name": name, "dtype": str(array.dtype), "shape": list(array.shape)} for name, array in outputs.items()]
     if as_json:
         write_json({"outputs": arrays, "saved": saved, "written": None if output is None else str(output)})

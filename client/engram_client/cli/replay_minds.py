@@ -75,7 +75,9 @@ def given_stimulus(archive: Archive, stimulus: AnyAddress | Mapping[str, AnyArra
         return Given({name: np.asarray(array) for name, array in stimulus.items()}, None)
     artifact = archive.artifact(stimulus)
     if artifact.size > _MAX_STIMULUS_BYTES:
-        raise Exhausted(f"{artifact.address} has {artifact.size} bytes, at most {_MAX_STIMULUS_BYTES} are replayed: cut it")
+        raise Exhausted(
+            f"{artifact.address} has {artifact.size} bytes, at most {_MAX_STIMULUS_BYTES} are replayed: cut it"
+        )
     data = io.BytesIO(b"".join(archive.read(artifact.address)))
     return Given(read_arrays(data, str(artifact.address)), artifact)
 
@@ -92,9 +94,7 @@ def replay_minds(
 ) -> ReplayResult:
     """Run many minds of a student over a stimulus, and keep what they did in a new version of memory `save_to` if given."""
     given = given_stimulus(archive, stimulus)
-    with archive.open_minds(
-        student, minds=minds or 1, constants=given.constants, perturbation=perturbation
-    ) as running:
+    with archive.open_minds(student, minds=minds or 1, constants=given.constants, perturbation=perturbation) as running:
         initial = running.state()
         driven = named(given.driven, running)
         outputs = run_minds(running, driven)

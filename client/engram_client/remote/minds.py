@@ -80,7 +80,7 @@ def open_minds(
     set_scalars(opening.constants, constants or {})
     stream = _Stream(start, url=url)
     opened = stream.ask(pb.TickRequest(open=opening), "opened").opened
-    return RemoteMinds(stream, _Student.of(opened), session=0, minds=opened.minds)
+    return RemoteMinds(stream, _Student.of(opened), session=0, minds=opened.minds, steps=opened.step)
 
 
 class _Student:
@@ -109,12 +109,12 @@ class RemoteMinds:
     the minds are gone: open them again from where they were saved.
     """
 
-    def __init__(self, stream: _Stream, student: _Student, *, session: int, minds: int) -> None:
+    def __init__(self, stream: _Stream, student: _Student, *, session: int, minds: int, steps: int) -> None:
         self._stream = stream
         self._student = student
         self._session = session
         self._minds = minds
-        self._steps = 0
+        self._steps = steps
         self._closed = False
         self._stimuli = Lanes(student.stimuli, minds=minds)
         self._responses = Lanes(student.responses, minds=minds)
@@ -137,7 +137,7 @@ class RemoteMinds:
 
     @property
     def steps(self) -> int:
-        """Steps taken since the minds were opened."""
+        """Steps that the minds have taken, those before they were saved or forked included."""
         return self._steps
 
     @property
@@ -167,7 +167,7 @@ class RemoteMinds:
         with fitting("the rows of a fork"):
             fork = pb.TickRequest.Fork(session=self._session, rows=[int(row) for row in rows])
         forked = self._ask(pb.TickRequest(fork=fork), "forked").forked
-        return RemoteMinds(self._stream, self._student, session=forked.session, minds=len(fork.rows))
+        return RemoteMinds(self._stream, self._student, session=forked.session, minds=len(fork.rows), steps=self._steps)
 
     def state(self) -> Mapping[str, AnyArray]:
         """Return the states by name, each (mind, *step shape)."""
@@ -205,7 +205,7 @@ class RemoteMinds:
             session=self._session,
             steps=steps,
             stimuli=self._stimuli.data(arrays),
-            shapes=self._stimuli.shapes(arrays),
+            shapes=self._stimuli.told(arrays),
         )
         stepped = self._ask(pb.TickRequest(step=step), "stepped").stepped
         self._steps = stepped.step

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -105,35 +107,35 @@ def execution_of(message: pb.Execution) -> dict[str, Scalar]:
 class Lane:
     """One stimulus or response on a stream: its elements as bytes and back, for a session of a number of minds."""
 
-    __slots__ = ("_dtype", "_is_flag", "_minds", "_port", "_shape", "_step_bytes")
+    __slots__ = ("_dtype", "_minds", "_port", "_shape", "_step_bytes")
 
     def __init__(self, port: MindPort, *, minds: int) -> None:
         self._port = port
         self._minds = minds
         self._dtype = port.dtype.newbyteorder("<")
-        self._is_flag = port.dtype.kind == "b"
         self._shape = port.fixed_shape
         self._step_bytes = -1 if port.step_bytes is None else minds * port.step_bytes
 
-    def array(self, data: bytes, steps: int, shape: pb.Shape | None) -> AnyArray:
-        """Return the array (step, mind, *step shape) that bytes hold, without copying them.
+    def shape(self, data: bytes, steps: int, told: pb.Shape | None) -> tuple[int, ...]:
+        """Return the shape (step, mind, *step shape) of the array that bytes hold.
 
         Raises `InvalidInput` where the bytes are not as many as the shape says, or a free axis has no length.
         """
-        lengths, expected = self._shape, steps * self._step_bytes
-        if lengths is None:
-            lengths = self._told(shape)
-            expected = steps * self._minds * self._dtype.itemsize
-            for length in lengths:
-                expected *= length
+        if self._shape is not None:
+            shape, expected = (steps, self._minds, *self._shape), steps * self._step_bytes
+        else:
+            shape = (steps, self._minds, *self._told(told))
+            expected = math.prod(shape) * self._dtype.itemsize
         if len(data) != expected:
             raise InvalidInput(
                 f"{self._port.role} {self._port} of {self._minds} minds and {steps} steps has {expected} bytes, "
-                f"{len(data)} arrived: send all"
+                f"and {len(data)} arrived: send all"
             )
-        if self._is_flag:  # any byte may arrive, only 0 and 1 are values
-            return (np.frombuffer(data, np.uint8) != 0).reshape(steps, self._minds, *lengths)
-        return np.frombuffer(data, self._dtype).reshape(steps, self._minds, *lengths)
+        return shape
+
+    def array(self, data: bytes, steps: int, told: pb.Shape | None) -> AnyArray:
+        """Return the array that bytes hold, read-only and without copying them; raises as `shape` does."""
+        return np.frombuffer(data, self._dtype).reshape(self.shape(data, steps, told))
 
     def data(self, array: AnyArray) -> bytes:
         """Return the elements of an array in C order, little-endian."""
@@ -164,22 +166,32 @@ class Lanes:
         self.step_bytes = minds * sum(known) if len(known) == len(ports) else None
         self._free = any(port.fixed_shape is None for port in ports)
 
-    def arrays(self, data: Sequence[bytes], steps: int, shapes: Sequence[pb.Shape]) -> list[AnyArray]:
-        """Return the arrays that a message holds; raises `InvalidInput` for arrays too many, too few or of a wrong size."""
-        if len(data) != len(self._lanes) or (self._free and len(shapes) != len(data)):
+    def shapes(self, data: Sequence[bytes], steps: int, told: Sequence[pb.Shape]) -> list[tuple[int, ...]]:
+        """Return the shapes of the arrays that a message holds.
+
+        Raises `InvalidInput` for no steps, and for arrays too many, too few or of a wrong size.
+        """
+        return [lane.shape(held, steps, shape) for lane, held, shape in self._each(data, steps, told)]
+
+    def arrays(self, data: Sequence[bytes], steps: int, told: Sequence[pb.Shape]) -> list[AnyArray]:
+        """Return the arrays that a message holds, read-only; raises as `shapes` does."""
+        return [lane.array(held, steps, shape) for lane, held, shape in self._each(data, steps, told)]
+
+    def _each(
+        self, data: Sequence[bytes], steps: int, told: Sequence[pb.Shape]
+    ) -> Iterable[tuple[Lane, bytes, pb.Shape | None]]:
+        if len(data) != len(self._lanes) or (self._free and len(told) != len(data)):
             raise InvalidInput(
-                f"{len(data)} arrays with {len(shapes)} shapes arrived where {len(self._lanes)} are due: send one for each port"
+                f"{len(data)} arrays with {len(told)} shapes arrived where {len(self._lanes)} are due: send one for each port"
             )
         if steps < 1:
             raise InvalidInput("a step of no steps does nothing: send at least one")
-        if not self._free:
-            return [lane.array(held, steps, None) for lane, held in zip(self._lanes, data, strict=True)]
-        return [lane.array(held, steps, shape) for lane, held, shape in zip(self._lanes, data, shapes, strict=True)]
+        return zip(self._lanes, data, told if self._free else repeat(None), strict=False)
 
     def data(self, arrays: Sequence[AnyArray]) -> list[bytes]:
         """Return the elements of arrays as a message holds them."""
         return [lane.data(array) for lane, array in zip(self._lanes, arrays, strict=True)]
 
-    def shapes(self, arrays: Sequence[AnyArray]) -> list[pb.Shape]:
+    def told(self, arrays: Sequence[AnyArray]) -> list[pb.Shape]:
         """Return the step shapes that go with arrays; none where no port has a free axis."""
         return [pb.Shape(lengths=array.shape[2:]) for array in arrays] if self._free else []

@@ -810,12 +810,15 @@ class TickResponse(_message.Message):
         EXECUTION_FIELD_NUMBER: _builtins.int
         PROFILE_FIELD_NUMBER: _builtins.int
         SAMPLING_INTERVAL_S_FIELD_NUMBER: _builtins.int
+        STEP_FIELD_NUMBER: _builtins.int
         student_sha256: _builtins.str
         """The student's SHA-256, 64 hex digits."""
         minds: _builtins.int
         """How many minds there are."""
         sampling_interval_s: _builtins.float
         """The time between two steps, in seconds; unset where nobody said."""
+        step: _builtins.int
+        """Steps that the minds have taken before; other than 0 where they go on from a state that was saved."""
         @_builtins.property
         def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]:
             """Stimuli, constants, states and responses; each role in the order of the network."""
@@ -837,10 +840,11 @@ class TickResponse(_message.Message):
             execution: Global___Execution | None = ...,
             profile: _abc.Mapping[_builtins.str, _archive_pb2.Scalar] | None = ...,
             sampling_interval_s: _builtins.float | None = ...,
+            step: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "sampling_interval_s", b"sampling_interval_s"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "minds", b"minds", "ports", b"ports", "profile", b"profile", "sampling_interval_s", b"sampling_interval_s", "student_sha256", b"student_sha256"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "minds", b"minds", "ports", b"ports", "profile", b"profile", "sampling_interval_s", b"sampling_interval_s", "step", b"step", "student_sha256", b"student_sha256"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__sampling_interval_s: _TypeAlias = _typing.Literal["sampling_interval_s"]  # noqa: Y015
         _WhichOneofArgType__sampling_interval_s: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s"]  # noqa: Y015
@@ -856,7 +860,7 @@ class TickResponse(_message.Message):
         RESPONSES_FIELD_NUMBER: _builtins.int
         SHAPES_FIELD_NUMBER: _builtins.int
         step: _builtins.int
-        """Steps taken since the session was opened."""
+        """Steps that the minds have taken, those before they were saved or forked included."""
         @_builtins.property
         def responses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
             """The responses in the order of the ports: (step, mind, *step shape), in C order, little-endian."""

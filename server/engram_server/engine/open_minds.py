@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,9 +21,6 @@ from engram_replay.host import MindSession
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
 
-_COUNT: Final = "mind.count"
-"""The entry of a checkpoint's metadata that says how many minds it holds."""
-
 
 async def open_session(
     archive: Archive,
@@ -33,52 +32,65 @@ async def open_session(
     initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
     perturbation: Perturbation | None = None,
 ) -> MindSession:
-    """Open minds of a student, each with the state that the door was given for it.
+    """Open minds of a student, in the loop of `archive.minds`.
 
     `minds` is by default as many as the initial state holds, and one where there is none; a state of one mind is given to
     all. Raises as `MindHost.open` does.
     """
-    held = _minds_in(archive, initial_state)
+    kept = None
+    if initial_state is not None and not isinstance(initial_state, Mapping):
+        kept = await asyncio.to_thread(archive.artifact, initial_state)
+    held = _minds_in(initial_state, kept)
     wanted = (held or 1) if minds is None else minds
     if held not in (None, 1, wanted):
         raise InvalidInput(f"the initial state holds {held} minds, not {wanted}: open {held}, or give the state of one")
-    chosen = None if execution is None else Execution.from_fields(execution)
+    chosen = _execution(execution, kept)
     session = await archive.minds.open(
         student, minds=held or wanted, execution=chosen, constants=constants, initial_state=initial_state
     )
     if session.minds != wanted:
-        session = await _replaced(session, await session.fork([0] * wanted))
-    if perturbation is None:
-        return session
-    state = await session.state()
-    await session.close()
-    return await archive.minds.open(
-        student,
-        minds=wanted,
-        execution=chosen,
-        constants=constants,
-        initial_state=_perturbed(state, perturbation),
-    )
+        session = await _instead(session, session.fork([0] * wanted))
+    if perturbation is not None:
+        state = _perturbed(await session.state(), perturbation)
+        session = await _instead(
+            session,
+            archive.minds.open(student, minds=wanted, execution=chosen, constants=constants, initial_state=state),
+        )
+    session.steps = _entry(kept, "mind.step") or 0
+    return session
 
 
-async def _replaced(old: MindSession, new: MindSession) -> MindSession:
-    await old.close()
-    return new
+async def _instead(old: MindSession, new: Coroutine[Any, Any, MindSession]) -> MindSession:
+    """Return the session that is made from another, which is closed."""
+    try:
+        return await new
+    finally:
+        await old.close()
 
 
-def _minds_in(archive: Archive, initial_state: Mapping[str, AnyArray] | AnyAddress | None) -> int | None:
+def _minds_in(initial_state: Mapping[str, AnyArray] | AnyAddress | None, kept: Artifact | None) -> int | None:
     """Return how many minds an initial state holds; `None` where it says nothing of it."""
-    if initial_state is None:
+    if not isinstance(initial_state, Mapping):
+        return _entry(kept, "mind.count")
+    counts = {len(array) for array in map(np.atleast_1d, initial_state.values())}
+    if len(counts) > 1:
+        raise InvalidInput(f"the initial states hold {sorted(counts)} minds: give each (mind, ...), of the same minds")
+    return counts.pop() if counts else None
+
+
+def _entry(kept: Artifact | None, name: str) -> int | None:
+    value = None if kept is None else kept.metadata.get(name)
+    return value if type(value) is int and value >= 0 else None
+
+
+def _execution(told: Mapping[str, Scalar] | None, kept: Artifact | None) -> Execution | None:
+    """Return what a caller chose, or else how the minds were run before they were kept: forms do not mix."""
+    if told is not None:
+        return Execution.from_fields(told)
+    if kept is None:
         return None
-    if isinstance(initial_state, Mapping):
-        counts = {len(array) for array in map(np.atleast_1d, initial_state.values())}
-        if len(counts) > 1:
-            raise InvalidInput(
-                f"the initial states hold {sorted(counts)} minds: give each (mind, ...), of the same minds"
-            )
-        return counts.pop() if counts else None
-    count = archive.artifact(initial_state).metadata.get(_COUNT)
-    return count if isinstance(count, int) else None
+    fields = {name: kept.metadata.get(f"profile.{name}") for name in Execution().to_fields()}
+    return Execution.from_fields({name: value for name, value in fields.items() if value is not None})
 
 
 def ports_of(contract: Contract) -> tuple[MindPort, ...]:
@@ -98,13 +110,6 @@ def _port(port: Port) -> MindPort:
     )
 
 
-def profile_of(session: MindSession) -> Mapping[str, Scalar]:
-    """Return the execution profile of minds as it stands in receipts."""
-    from engram_replay.receipt import profile
-
-    return profile(session.execution)
-
-
 class OpenMinds:
     """Some minds of one student, advanced together: the session of an event loop as a caller on any thread uses it.
 
@@ -122,7 +127,7 @@ class OpenMinds:
     @property
     def student_sha256(self) -> str:
         """The student's digest, 64 hex digits."""
-        return self._session.sha256
+        return self._session.student.sha256
 
     @property
     def ports(self) -> tuple[MindPort, ...]:
@@ -136,13 +141,13 @@ class OpenMinds:
 
     @property
     def steps(self) -> int:
-        """Steps taken since the minds were opened."""
+        """Steps that the minds have taken, those before they were saved or forked included."""
         return self._session.steps
 
     @property
     def profile(self) -> Mapping[str, Scalar]:
         """The execution profile as it stands in receipts."""
-        return profile_of(self._session)
+        return self._session.profile
 
     @property
     def sampling_interval_s(self) -> float | None:
@@ -166,7 +171,9 @@ class OpenMinds:
 
     def save(self, address: Address, *, author: str = "") -> Artifact:
         """Keep the states as an artifact of a new version; return it."""
-        return self._archive.minds.wait(self._archive.minds.save(self._session, address, author=author))
+        return self._archive.minds.wait(
+            self._archive.minds.save(self._session, address, author=author, now_ns=time.time_ns())
+        )
 
     def close(self) -> None:
         """Let go of the minds; closing twice is no error."""

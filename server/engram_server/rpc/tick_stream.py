@@ -7,6 +7,7 @@ service ten times what the runtime needs for a step of one mind.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Final
 
@@ -25,7 +26,7 @@ from engram_format.errors import EngramError, Exhausted, InvalidInput, NotFound
 from engram_format.ports import MindPort, Perturbation
 from engram_replay.host import MindSession
 from engram_server.engine import Archive
-from engram_server.engine.open_minds import open_session, ports_of, profile_of
+from engram_server.engine.open_minds import open_session, ports_of
 from engram_server.rpc.status import sentence
 
 IDLE_S: Final = 600.0
@@ -153,32 +154,34 @@ class _Stream:
         self._allow_nan = wanted.allow_nan
         self._add(minds)
         opened = pb.TickResponse.Opened(
-            student_sha256=minds.sha256,
+            student_sha256=minds.student.sha256,
             minds=minds.minds,
             ports=map(message_of_port, self._ports),
             execution=message_of_execution(minds.execution.to_fields()),
             sampling_interval_s=minds.contract.sampling_interval_s,
+            step=minds.steps,
         )
-        set_scalars(opened.profile, profile_of(minds))
+        set_scalars(opened.profile, minds.profile)
         return pb.TickResponse(opened=opened)
 
     async def _step(self, step: pb.TickRequest.Step) -> pb.TickResponse:
         held, steps = self._held(step.session), step.steps
         # Each field is taken once: every access makes its bytes anew.
-        stimuli = held.stimuli.arrays(list(step.stimuli), steps, step.shapes)
+        stimuli = list(step.stimuli)
+        shapes = held.stimuli.shapes(stimuli, steps, step.shapes)
         due = held.responses.step_bytes
         if due is not None and steps * due > self._room:
             raise InvalidInput(
                 f"{steps} steps are answered with {steps * due} bytes, more than a message holds: "
                 f"send at most {max(self._room // due, 1)} steps at once"
             )
-        responses = await held.minds.tick(stimuli, allow_nan=self._allow_nan)
+        responses = await held.minds.tick_raw(steps, shapes, stimuli, allow_nan=self._allow_nan)
         data = held.responses.data(responses)
         if due is None:
             self._check_room(sum(map(len, data)), "the responses")
         return pb.TickResponse(
             stepped=pb.TickResponse.Stepped(
-                step=held.minds.steps, responses=data, shapes=held.responses.shapes(responses)
+                step=held.minds.steps, responses=data, shapes=held.responses.told(responses)
             )
         )
 
@@ -195,7 +198,9 @@ class _Stream:
 
     async def _save(self, wanted: pb.TickRequest.Save) -> pb.TickResponse:
         session = self._held(wanted.session).minds
-        saved = await self._engine.minds.save(session, parse_name(wanted.save_to), author=wanted.author)
+        saved = await self._engine.minds.save(
+            session, parse_name(wanted.save_to), author=wanted.author, now_ns=time.time_ns()
+        )
         return pb.TickResponse(saved=pb.TickResponse.Saved(artifact=message_of_artifact(saved)))
 
     def _add(self, minds: MindSession) -> int:
