@@ -20,7 +20,7 @@ from engram_client.remote.channel import MAX_MESSAGE
 from engram_client.remote.errors import error_of, error_of_kind
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, Scalar
-from engram_format.errors import EngramError, InvalidInput, Precondition
+from engram_format.errors import EngramError, InvalidInput, NotFound, Precondition
 from engram_format.ports import MindPort, Perturbation, in_order
 
 _PART_BYTES: Final = 1 << 20
@@ -197,7 +197,7 @@ class RemoteMinds:
 
     def _ask(self, request: pb.TickRequest, wanted: Answer) -> pb.TickResponse:
         if self._closed:
-            raise Precondition("these minds are closed: open others, from where they were saved")
+            raise NotFound("these minds are closed: open others, from where they were saved")
         return self._stream.ask(request, wanted)
 
     def _step(self, arrays: Sequence[AnyArray], steps: int) -> list[AnyArray]:

@@ -85,11 +85,14 @@ def _entry(kept: Artifact | None, name: str) -> int | None:
 
 def _execution(told: Mapping[str, Scalar] | None, kept: Artifact | None) -> Execution | None:
     """Return what a caller chose, or else how the minds were run before they were kept: forms do not mix."""
+    names = list(Execution().to_fields())
     if told is not None:
+        if unknown := sorted(told.keys() - set(names)):
+            raise InvalidInput(f"{unknown[0]!r} is no part of an execution: give some of {', '.join(names)}")
         return Execution.from_fields(told)
     if kept is None:
         return None
-    fields = {name: kept.metadata.get(f"profile.{name}") for name in Execution().to_fields()}
+    fields = {name: kept.metadata.get(f"profile.{name}") for name in names}
     return Execution.from_fields({name: value for name, value in fields.items() if value is not None})
 
 
