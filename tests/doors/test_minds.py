@@ -153,6 +153,21 @@ def test_one_state_is_given_to_all_minds(gru, drive, wanted):
         assert np.array_equal(run(many, together, cuts=(7,)), np.repeat(wanted[0][5:, :1], 3, axis=1))
 
 
+def test_perturbed_minds_begin_a_little_differently_each_and_the_same_again(gru):
+    one = gru()
+    state = one.tick(np.ones((3, 1, 64), np.float32)) and one.state()["h0"]
+    first = gru(minds=16, initial_state={"h0": state}, perturbation=Perturbation(1)).state()["h0"]
+    assert np.array_equal(first[0], state[0])
+    assert len(np.unique(first[:, 0], axis=0)) == 16
+    assert 0 < np.abs(first - state).max() < 4e-3 * np.abs(state).max()
+    again = gru(minds=16, initial_state={"h0": state}, perturbation=Perturbation(1, 1e-3)).state()["h0"]
+    assert np.array_equal(again, first)
+    other = gru(minds=16, initial_state={"h0": state}, perturbation=Perturbation(2)).state()["h0"]
+    assert not np.array_equal(other, first)
+    with pytest.raises(InvalidInput, match="from 0 to 1"):
+        gru(minds=2, perturbation=Perturbation(1, 2.0))
+
+
 def test_the_state_of_some_minds_is_not_that_of_others(gru, students):
     kept = gru(minds=3).save(MEMORY.of("minds/three.npz"))
     with pytest.raises(InvalidInput, match="holds 3 minds, not 2"):

@@ -42,9 +42,10 @@ def read_perturbation(text: str) -> Perturbation:
         perturbation = Perturbation(seed, None if scale is None else float(scale))
     except (KeyError, ValueError) as error:
         raise click.BadParameter(f"{text!r} is not seed=N or seed=N,scale=X.", param_hint="--perturb-state") from error
-    if told or not 0 <= perturbation.seed < 1 << 64 or not 0 <= (perturbation.scale or 0) < float("inf"):
+    if told or not 0 <= perturbation.seed < 1 << 64 or not 0 <= (perturbation.scale or 0) <= 1:
         raise click.BadParameter(
-            f"{text!r} is not seed=N or seed=N,scale=X, neither below 0.", param_hint="--perturb-state"
+            f"{text!r} is not seed=N or seed=N,scale=X, a whole number and one from 0 to 1.",
+            param_hint="--perturb-state",
         )
     return perturbation
 

@@ -17,6 +17,7 @@ from engram_format.ports import MindPort, Perturbation, in_order
 from engram_replay.contract import Contract, Port, Role
 from engram_replay.execution import Execution
 from engram_replay.host import MindSession
+from engram_replay.sampler import perturb
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
@@ -51,7 +52,7 @@ async def open_session(
     if session.minds != wanted:
         session = await _instead(session, session.fork([0] * wanted))
     if perturbation is not None:
-        state = _perturbed(await session.state(), perturbation)
+        state = await asyncio.to_thread(_perturbed, await session.state(), perturbation)
         session = await _instead(
             session,
             archive.minds.open(student, minds=wanted, execution=chosen, constants=constants, initial_state=state),
@@ -94,6 +95,12 @@ def _execution(told: Mapping[str, Scalar] | None, kept: Artifact | None) -> Exec
         return None
     fields = {name: kept.metadata.get(f"profile.{name}") for name in names}
     return Execution.from_fields({name: value for name, value in fields.items() if value is not None})
+
+
+def _perturbed(state: Mapping[str, AnyArray], perturbation: Perturbation) -> Mapping[str, AnyArray]:
+    if perturbation.scale is None:
+        return perturb(state, seed=perturbation.seed)
+    return perturb(state, seed=perturbation.seed, scale=perturbation.scale)
 
 
 def ports_of(contract: Contract) -> tuple[MindPort, ...]:
@@ -189,11 +196,3 @@ class OpenMinds:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _perturbed(state: Mapping[str, AnyArray], perturbation: Perturbation) -> Mapping[str, AnyArray]:
-    from engram_replay.sampler import perturb
-
-    if perturbation.scale is None:
-        return perturb(state, seed=perturbation.seed)
-    return perturb(state, seed=perturbation.seed, scale=perturbation.scale)
