@@ -20,13 +20,20 @@ from engram_server.rpc.status import Context
 
 
 class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
-    """Replays the students of one archive; takes at most `inline_bytes` of stimulus with a batch, `message_bytes` with a tick."""
+    """Replays the students of one archive.
 
-    def __init__(self, engine: Archive, calls: EngineCalls, *, inline_bytes: int, message_bytes: int) -> None:
+    Takes at most `inline_bytes` of stimulus with a batch, and `message_bytes` with a tick; minds that are left alone for
+    `idle_s` seconds are let go of.
+    """
+
+    def __init__(
+        self, engine: Archive, calls: EngineCalls, *, inline_bytes: int, message_bytes: int, idle_s: float
+    ) -> None:
         self._engine = engine
         self._calls = calls
         self._inline_bytes = inline_bytes
         self._message_bytes = message_bytes
+        self._idle_s = idle_s
 
     async def Replay(
         self, request_iterator: AsyncIterator[pb.ReplayRequest], context: Context
@@ -54,7 +61,9 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
         self, request_iterator: AsyncIterator[pb.TickRequest], context: Context
     ) -> AsyncGenerator[pb.TickResponse, None]:
         """Advance minds as stimuli arrive."""
-        return tick_stream.answers(self._engine, request_iterator, message_bytes=self._message_bytes)
+        return tick_stream.answers(
+            self._engine, request_iterator, message_bytes=self._message_bytes, idle_s=self._idle_s
+        )
 
     async def _stimulus(
         self, start: pb.ReplayRequest.Start, steps: AsyncIterator[pb.ReplayRequest]

@@ -137,7 +137,14 @@ async def _started(
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive, calls), server)
     recording_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingService(archive, calls), server)
     replay_pb2_grpc.add_ReplayServiceServicer_to_server(
-        ReplayService(archive, calls, inline_bytes=config.inline_bytes, message_bytes=MAX_MESSAGE), server
+        ReplayService(
+            archive,
+            calls,
+            inline_bytes=config.inline_bytes,
+            message_bytes=MAX_MESSAGE,
+            idle_s=config.minds_idle_s,
+        ),
+        server,
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -29,9 +29,6 @@ from engram_server.engine import Archive
 from engram_server.engine.open_minds import open_session, ports_of
 from engram_server.rpc.status import sentence
 
-IDLE_S: Final = 600.0
-"""How long a client may be silent, or leave an answer unread."""
-
 MAX_SESSIONS: Final = 256
 """Sessions of one stream."""
 
@@ -40,7 +37,7 @@ _HEADROOM: Final = 1 << 16
 
 
 async def answers(
-    engine: Archive, requests: AsyncIterator[pb.TickRequest], *, message_bytes: int, idle_s: float = IDLE_S
+    engine: Archive, requests: AsyncIterator[pb.TickRequest], *, message_bytes: int, idle_s: float
 ) -> AsyncGenerator[pb.TickResponse, None]:
     """Do the calls in turn and yield their answers.
 
@@ -52,14 +49,16 @@ async def answers(
     try:
         async with asyncio.timeout(idle_s) as limit:
             async for request in requests:
-                # Also while an answer waits to be read: whoever holds minds uses them, or loses them to others.
+                limit.reschedule(None)
+                answer = await stream.answer(request)
+                # From now until the next request, reading the answer included: whoever holds minds uses them.
                 limit.reschedule(now() + idle_s)
-                yield await stream.answer(request)
+                yield answer
             if not stream.is_open:
                 raise InvalidInput("a stream of minds begins with its student: send `open` first")
     except TimeoutError as error:
         raise NotFound(
-            f"the minds were not used for {idle_s:.0f} s and are gone: open them again, from where they were saved"
+            f"the minds were not used for {idle_s:g} s and are gone: open them again, from where they were saved"
         ) from error
     finally:
         await _ended(stream.sessions())
