@@ -35,11 +35,9 @@ Request, Response = pb.TickRequest, pb.TickResponse
 @contextmanager
 def minding(config: ServeConfig | None = None) -> Iterator[Service]:
     """Serve an archive with a student and a file that never ends."""
-    network = gru_student()
-    files = {
-        "gru.onnx": (ArtifactSpec(path="gru.onnx", size=len(network)), network),
-        ENDLESS: (ArtifactSpec(path=ENDLESS, size=0), b""),
-    }
+    networks = {"gru.onnx": gru_student(), "wide.onnx": gru_student(stimuli=4, hidden=16, responses=1024)}
+    files = {path: (ArtifactSpec(path=path, size=len(network)), network) for path, network in networks.items()}
+    files[ENDLESS] = (ArtifactSpec(path=ENDLESS, size=0), b"")
     with service(config) as running:
         running.archive.add_version(BARS, files, message="", author="")
         yield running
@@ -152,16 +150,25 @@ def test_a_call_that_cannot_be_done_leaves_the_minds_as_they_were(
     assert undisturbed.stepped.responses == after.stepped.responses
 
 
-def test_answers_larger_than_a_message_are_refused_before_the_minds_advance(served: Service) -> None:
-    minds, steps = 4, 70_000
-    *_, failed, stepped = answers(served, opening(minds=minds), step(4, steps=1), step(minds, steps=60_000), step(4))
-    assert failed.HasField("stepped")
-    assert stepped.stepped.step == 60_002
-    with stream(served) as stub:
-        calls = iter([opening(minds=minds), step(minds, steps=steps)])
-        with pytest.raises(grpc.RpcError) as raised:
-            list(stub.Tick(calls, timeout=30))
+def test_an_answer_larger_than_a_message_is_refused_before_the_minds_advance(served: Service) -> None:
+    opened, failed, after = answers(
+        served,
+        Request(open=Request.Open(student=STUDENT.replace("gru", "wide"))),
+        step(steps=20_000, size=4),
+        step(size=4),
+    )
+    assert opened.HasField("opened")
+    assert (failed.failed.kind, after.stepped.step) == ("invalid", 1)
+    assert "send at most 16368 steps" in failed.failed.message
+    with served.remote.open_minds(BARS.of("wide.onnx")) as minds:  # the client cuts what is too large
+        assert minds.tick(np.ones((20_000, 1, 4), np.float32))["y"].shape == (20_000, 1, 1024)
+
+
+def test_a_message_beyond_64_mebibytes_is_refused_by_the_transport(served: Service) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        answers(served, opening(minds=4), step(4, steps=70_000))
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert eventually(lambda: sessions(served) == 0)
 
 
 def test_minds_of_a_stream_beyond_the_bound_are_refused_and_other_calls_are_not() -> None:
