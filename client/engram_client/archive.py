@@ -127,8 +127,11 @@ class Minds(Protocol):
         """
         ...
 
-    def fork(self, rows: Sequence[int]) -> Minds:
-        """Return new minds that begin with the states of these minds; a mind may be taken more than once."""
+    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Minds:
+        """Return new minds that begin with the states of these minds; a mind may be taken more than once.
+
+        With a `perturbation`, each but the first of the new minds begins a little differently.
+        """
         ...
 
     def state(self) -> Mapping[str, AnyArray]:
@@ -327,7 +330,8 @@ class Archive(Protocol):
         They begin with zeros, or with `initial_state`: states by name, each (mind, *step shape), or the address of a `.npz`
         of them, such as `Minds.save` makes. `minds` is by default as many as it holds, else one; the state of one mind is
         given to all. `constants` replace the student's own; `execution` chooses some of `form`, `threads`, `optimisation`
-        and `prepacking`; `perturbation` changes the initial states a little, each mind's differently. Raises `Refused` for
+        and `prepacking`; both are by default as they were when the state was saved. `perturbation` changes the initial
+        states a little, each mind's differently but the first's, which stays. Raises `Refused` for
         a student that is not let run, `InvalidInput` where something does not fit, and `Exhausted` for too many minds.
         """
         ...

@@ -115,18 +115,8 @@ def fork(
         with archive.open_minds(student, initial_state=held.address) as parents:
             if row is None and parents.minds > 1:
                 raise InvalidInput(f"{held.address} holds {parents.minds} minds: say which one with --mind I, from 0")
-            with parents.fork([row or 0]) as one:
-                state = one.state()
-            constants_and_profile = parents.profile
-        execution = {
-            name.removeprefix("profile."): value
-            for name, value in constants_and_profile.items()
-            if name.removeprefix("profile.") in ("form", "threads", "optimisation", "prepacking")
-        }
-        with archive.open_minds(
-            student, minds=minds, initial_state=state, execution=execution, perturbation=perturbation
-        ) as forked:
-            saved = forked.save(kept, author=author or _this_user())
+            with parents.fork([row or 0] * minds, perturbation=perturbation) as forked:
+                saved = forked.save(kept, author=author or _this_user())
     _write(saved, {}, None, as_json=as_json)
 
 

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 
 from engram.v1 import replay_pb2 as pb
-from engram.v1.mind_values import Lanes, arrays_of, message_of_execution, messages_of_arrays, port_of
+from engram.v1.mind_values import Lanes, arrays_of, message_of_execution, messages_of_arrays, port_of, set_perturbation
 from engram.v1.names import name_of
 from engram.v1.values import artifact_of, fitting, scalars_of, set_scalars
 from engram_client.remote.channel import MAX_MESSAGE
@@ -62,19 +62,16 @@ def open_minds(
     states = {name: np.asarray(array) for name, array in inline.items()}
     if (size := sum(array.nbytes for array in states.values())) > MAX_MESSAGE - _HEADROOM:
         raise InvalidInput(f"the initial states have {size} bytes, more than a message holds: deposit them as a .npz")
-    with fitting(f"{minds} minds with {perturbation}"):
+    with fitting(f"{minds} minds"):
         opening = pb.TickRequest.Open(
             student=name_of(student),
             minds=minds or 0,
             states=messages_of_arrays(states),
             allow_nan=allow_nan,
         )
-        if perturbation is not None:
-            opening.perturbation.seed = perturbation.seed
-            if perturbation.scale is not None:
-                opening.perturbation.scale = perturbation.scale
     if initial_state is not None and not isinstance(initial_state, Mapping):
         opening.initial_state = name_of(initial_state)
+    set_perturbation(opening, perturbation)
     if execution is not None:
         opening.execution.CopyFrom(message_of_execution(execution))
     set_scalars(opening.constants, constants or {})
@@ -162,10 +159,11 @@ class RemoteMinds:
         responses = self._step(arrays, steps) if steps <= bound else self._in_parts(arrays, steps, bound)
         return {port.name: array for port, array in zip(self._student.responses, responses, strict=True)}
 
-    def fork(self, rows: Sequence[int]) -> RemoteMinds:
+    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> RemoteMinds:
         """Return new minds that begin with the states of these; a mind may be taken more than once."""
         with fitting("the rows of a fork"):
             fork = pb.TickRequest.Fork(session=self._session, rows=[int(row) for row in rows])
+        set_perturbation(fork, perturbation)
         forked = self._ask(pb.TickRequest(fork=fork), "forked").forked
         return RemoteMinds(self._stream, self._student, session=forked.session, minds=len(fork.rows), steps=self._steps)
 

@@ -13,7 +13,7 @@ from engram.v1.arrays import Assembler, dtype_of, element_type_of, header_of
 from engram.v1.values import fitting
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.errors import InvalidInput
-from engram_format.ports import MindPort, PortRole
+from engram_format.ports import MindPort, Perturbation, PortRole
 
 _ROLES: dict[PortRole, pb.PortRole.ValueType] = {
     "stimulus": pb.PORT_ROLE_STIMULUS,
@@ -102,6 +102,24 @@ def execution_of(message: pb.Execution) -> dict[str, Scalar]:
     if message.HasField("prepacking"):
         told["prepacking"] = message.prepacking
     return told
+
+
+def set_perturbation(target: pb.TickRequest.Open | pb.TickRequest.Fork, perturbation: Perturbation | None) -> None:
+    """Ask for changes of the states with which minds begin."""
+    if perturbation is None:
+        return
+    with fitting(f"the {perturbation}"):
+        target.perturbation.seed = perturbation.seed
+        if perturbation.scale is not None:
+            target.perturbation.scale = perturbation.scale
+
+
+def perturbation_of(message: pb.TickRequest.Open | pb.TickRequest.Fork) -> Perturbation | None:
+    """Return the changes that are asked for."""
+    if not message.HasField("perturbation"):
+        return None
+    told = message.perturbation
+    return Perturbation(told.seed, told.scale if told.HasField("scale") else None)
 
 
 class Lane:

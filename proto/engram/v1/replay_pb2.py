@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from engram.v1 import archive_pb2 as engram_dot_v1_dot_archive__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65ngram/v1/replay.proto\x12\tengram.v1\x1a\x17\x65ngram/v1/archive.proto\"X\n\x0b\x41rrayHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0c\x65lement_type\x18\x02 \x01(\x0e\x32\x16.engram.v1.ElementType\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xf2\x01\n\rReplayRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.engram.v1.ReplayRequest.StartH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x1an\n\x05Start\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\x15\n\x08stimulus\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07save_to\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tB\x0b\n\t_stimulusB\n\n\x08_save_toB\x06\n\x04step\"\xbe\x02\n\x0eReplayResponse\x12\x34\n\x07receipt\x18\x01 \x01(\x0b\x32!.engram.v1.ReplayResponse.ReceiptH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12$\n\x05saved\x18\x04 \x01(\x0b\x32\x13.engram.v1.ArtifactH\x00\x1a\x8d\x01\n\x07Receipt\x12?\n\x07\x65ntries\x18\x01 \x03(\x0b\x32..engram.v1.ReplayResponse.Receipt.EntriesEntry\x1a\x41\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x06\n\x04part\"=\n\x05\x41rray\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x16.engram.v1.ArrayHeader\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x18\n\x05Shape\x12\x0f\n\x07lengths\x18\x01 \x03(\x03\"\xfa\x01\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.engram.v1.PortRole\x12,\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x16.engram.v1.ElementType\x12(\n\nstep_shape\x18\x04 \x03(\x0b\x32\x14.engram.v1.Port.Axis\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x10\n\x08\x63hannels\x18\x06 \x03(\t\x12\x14\n\x0c\x64istribution\x18\x07 \x01(\t\x1a\x33\n\x04\x41xis\x12\x0f\n\x05\x66ixed\x18\x01 \x01(\x03H\x00\x12\x10\n\x06symbol\x18\x02 \x01(\tH\x00\x42\x08\n\x06length\"h\n\tExecution\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12\x14\n\x0coptimisation\x18\x03 \x01(\t\x12\x17\n\nprepacking\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\r\n\x0b_prepacking\"\xd9\x07\n\x0bTickRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1b.engram.v1.TickRequest.OpenH\x00\x12+\n\x04step\x18\x02 \x01(\x0b\x32\x1b.engram.v1.TickRequest.StepH\x00\x12+\n\x04\x66ork\x18\x03 \x01(\x0b\x32\x1b.engram.v1.TickRequest.ForkH\x00\x12\x36\n\nread_state\x18\x04 \x01(\x0b\x32 .engram.v1.TickRequest.ReadStateH\x00\x12+\n\x04save\x18\x05 \x01(\x0b\x32\x1b.engram.v1.TickRequest.SaveH\x00\x12-\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x1c.engram.v1.TickRequest.CloseH\x00\x1a\xb2\x03\n\x04Open\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\r\n\x05minds\x18\x02 \x01(\r\x12\'\n\texecution\x18\x03 \x01(\x0b\x32\x14.engram.v1.Execution\x12=\n\tconstants\x18\x04 \x03(\x0b\x32*.engram.v1.TickRequest.Open.ConstantsEntry\x12\x1a\n\rinitial_state\x18\x05 \x01(\tH\x00\x88\x01\x01\x12 \n\x06states\x18\x06 \x03(\x0b\x32\x10.engram.v1.Array\x12>\n\x0cperturbation\x18\x07 \x01(\x0b\x32(.engram.v1.TickRequest.Open.Perturbation\x12\x11\n\tallow_nan\x18\x08 \x01(\x08\x1a:\n\x0cPerturbation\x12\x0c\n\x04seed\x18\x01 \x01(\x04\x12\x12\n\x05scale\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_scale\x1a\x43\n\x0e\x43onstantsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x10\n\x0e_initial_state\x1aY\n\x04Step\x12\x0f\n\x07session\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12\x0f\n\x07stimuli\x18\x03 \x03(\x0c\x12 \n\x06shapes\x18\x04 \x03(\x0b\x32\x10.engram.v1.Shape\x1a%\n\x04\x46ork\x12\x0f\n\x07session\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\x1a\x1c\n\tReadState\x12\x0f\n\x07session\x18\x01 \x01(\r\x1a\x38\n\x04Save\x12\x0f\n\x07session\x18\x01 \x01(\r\x12\x0f\n\x07save_to\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x1a\x18\n\x05\x43lose\x12\x0f\n\x07session\x18\x01 \x01(\rB\x06\n\x04\x63\x61ll\"\xaf\x07\n\x0cTickResponse\x12\x30\n\x06opened\x18\x01 \x01(\x0b\x32\x1e.engram.v1.TickResponse.OpenedH\x00\x12\x32\n\x07stepped\x18\x02 \x01(\x0b\x32\x1f.engram.v1.TickResponse.SteppedH\x00\x12\x30\n\x06\x66orked\x18\x03 \x01(\x0b\x32\x1e.engram.v1.TickResponse.ForkedH\x00\x12.\n\x05state\x18\x04 \x01(\x0b\x32\x1d.engram.v1.TickResponse.StateH\x00\x12.\n\x05saved\x18\x05 \x01(\x0b\x32\x1d.engram.v1.TickResponse.SavedH\x00\x12\x30\n\x06\x63losed\x18\x06 \x01(\x0b\x32\x1e.engram.v1.TickResponse.ClosedH\x00\x12\x30\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x1e.engram.v1.TickResponse.FailedH\x00\x1a\xc1\x02\n\x06Opened\x12\x16\n\x0estudent_sha256\x18\x01 \x01(\t\x12\r\n\x05minds\x18\x02 \x01(\r\x12\x1e\n\x05ports\x18\x03 \x03(\x0b\x32\x0f.engram.v1.Port\x12\'\n\texecution\x18\x04 \x01(\x0b\x32\x14.engram.v1.Execution\x12<\n\x07profile\x18\x05 \x03(\x0b\x32+.engram.v1.TickResponse.Opened.ProfileEntry\x12 \n\x13sampling_interval_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04step\x18\x07 \x01(\x04\x1a\x41\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x16\n\x14_sampling_interval_s\x1aL\n\x07Stepped\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x11\n\tresponses\x18\x02 \x03(\x0c\x12 \n\x06shapes\x18\x03 \x03(\x0b\x32\x10.engram.v1.Shape\x1a\x19\n\x06\x46orked\x12\x0f\n\x07session\x18\x01 \x01(\r\x1a)\n\x05State\x12 \n\x06states\x18\x01 \x03(\x0b\x32\x10.engram.v1.Array\x1a.\n\x05Saved\x12%\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x13.engram.v1.Artifact\x1a\x08\n\x06\x43losed\x1a\'\n\x06\x46\x61iled\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tB\x08\n\x06\x61nswer*\x8b\x03\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45LEMENT_TYPE_BOOL\x10\x01\x12\x15\n\x11\x45LEMENT_TYPE_INT8\x10\x02\x12\x16\n\x12\x45LEMENT_TYPE_INT16\x10\x03\x12\x16\n\x12\x45LEMENT_TYPE_INT32\x10\x04\x12\x16\n\x12\x45LEMENT_TYPE_INT64\x10\x05\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x06\x12\x17\n\x13\x45LEMENT_TYPE_UINT16\x10\x07\x12\x17\n\x13\x45LEMENT_TYPE_UINT32\x10\x08\x12\x17\n\x13\x45LEMENT_TYPE_UINT64\x10\t\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\n\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x0b\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT64\x10\x0c\x12\x1a\n\x16\x45LEMENT_TYPE_COMPLEX64\x10\r\x12\x1b\n\x17\x45LEMENT_TYPE_COMPLEX128\x10\x0e*\x82\x01\n\x08PortRole\x12\x19\n\x15PORT_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12PORT_ROLE_STIMULUS\x10\x01\x12\x16\n\x12PORT_ROLE_CONSTANT\x10\x02\x12\x13\n\x0fPORT_ROLE_STATE\x10\x03\x12\x16\n\x12PORT_ROLE_RESPONSE\x10\x04\x32\x8f\x01\n\rReplayService\x12\x41\n\x06Replay\x12\x18.engram.v1.ReplayRequest\x1a\x19.engram.v1.ReplayResponse(\x01\x30\x01\x12;\n\x04Tick\x12\x16.engram.v1.TickRequest\x1a\x17.engram.v1.TickResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65ngram/v1/replay.proto\x12\tengram.v1\x1a\x17\x65ngram/v1/archive.proto\"X\n\x0b\x41rrayHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0c\x65lement_type\x18\x02 \x01(\x0e\x32\x16.engram.v1.ElementType\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xf2\x01\n\rReplayRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.engram.v1.ReplayRequest.StartH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x1an\n\x05Start\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\x15\n\x08stimulus\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07save_to\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tB\x0b\n\t_stimulusB\n\n\x08_save_toB\x06\n\x04step\"\xbe\x02\n\x0eReplayResponse\x12\x34\n\x07receipt\x18\x01 \x01(\x0b\x32!.engram.v1.ReplayResponse.ReceiptH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12$\n\x05saved\x18\x04 \x01(\x0b\x32\x13.engram.v1.ArtifactH\x00\x1a\x8d\x01\n\x07Receipt\x12?\n\x07\x65ntries\x18\x01 \x03(\x0b\x32..engram.v1.ReplayResponse.Receipt.EntriesEntry\x1a\x41\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x06\n\x04part\"=\n\x05\x41rray\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x16.engram.v1.ArrayHeader\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x18\n\x05Shape\x12\x0f\n\x07lengths\x18\x01 \x03(\x03\"\xfa\x01\n\x04Port\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.engram.v1.PortRole\x12,\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x16.engram.v1.ElementType\x12(\n\nstep_shape\x18\x04 \x03(\x0b\x32\x14.engram.v1.Port.Axis\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x10\n\x08\x63hannels\x18\x06 \x03(\t\x12\x14\n\x0c\x64istribution\x18\x07 \x01(\t\x1a\x33\n\x04\x41xis\x12\x0f\n\x05\x66ixed\x18\x01 \x01(\x03H\x00\x12\x10\n\x06symbol\x18\x02 \x01(\tH\x00\x42\x08\n\x06length\"h\n\tExecution\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12\x14\n\x0coptimisation\x18\x03 \x01(\t\x12\x17\n\nprepacking\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\r\n\x0b_prepacking\"\x8f\x08\n\x0bTickRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1b.engram.v1.TickRequest.OpenH\x00\x12+\n\x04step\x18\x02 \x01(\x0b\x32\x1b.engram.v1.TickRequest.StepH\x00\x12+\n\x04\x66ork\x18\x03 \x01(\x0b\x32\x1b.engram.v1.TickRequest.ForkH\x00\x12\x36\n\nread_state\x18\x04 \x01(\x0b\x32 .engram.v1.TickRequest.ReadStateH\x00\x12+\n\x04save\x18\x05 \x01(\x0b\x32\x1b.engram.v1.TickRequest.SaveH\x00\x12-\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x1c.engram.v1.TickRequest.CloseH\x00\x1a:\n\x0cPerturbation\x12\x0c\n\x04seed\x18\x01 \x01(\x04\x12\x12\n\x05scale\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_scale\x1a\xf1\x02\n\x04Open\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\r\n\x05minds\x18\x02 \x01(\r\x12\'\n\texecution\x18\x03 \x01(\x0b\x32\x14.engram.v1.Execution\x12=\n\tconstants\x18\x04 \x03(\x0b\x32*.engram.v1.TickRequest.Open.ConstantsEntry\x12\x1a\n\rinitial_state\x18\x05 \x01(\tH\x00\x88\x01\x01\x12 \n\x06states\x18\x06 \x03(\x0b\x32\x10.engram.v1.Array\x12\x39\n\x0cperturbation\x18\x07 \x01(\x0b\x32#.engram.v1.TickRequest.Perturbation\x12\x11\n\tallow_nan\x18\x08 \x01(\x08\x1a\x43\n\x0e\x43onstantsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x10\n\x0e_initial_state\x1aY\n\x04Step\x12\x0f\n\x07session\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12\x0f\n\x07stimuli\x18\x03 \x03(\x0c\x12 \n\x06shapes\x18\x04 \x03(\x0b\x32\x10.engram.v1.Shape\x1a`\n\x04\x46ork\x12\x0f\n\x07session\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x39\n\x0cperturbation\x18\x03 \x01(\x0b\x32#.engram.v1.TickRequest.Perturbation\x1a\x1c\n\tReadState\x12\x0f\n\x07session\x18\x01 \x01(\r\x1a\x38\n\x04Save\x12\x0f\n\x07session\x18\x01 \x01(\r\x12\x0f\n\x07save_to\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x1a\x18\n\x05\x43lose\x12\x0f\n\x07session\x18\x01 \x01(\rB\x06\n\x04\x63\x61ll\"\xaf\x07\n\x0cTickResponse\x12\x30\n\x06opened\x18\x01 \x01(\x0b\x32\x1e.engram.v1.TickResponse.OpenedH\x00\x12\x32\n\x07stepped\x18\x02 \x01(\x0b\x32\x1f.engram.v1.TickResponse.SteppedH\x00\x12\x30\n\x06\x66orked\x18\x03 \x01(\x0b\x32\x1e.engram.v1.TickResponse.ForkedH\x00\x12.\n\x05state\x18\x04 \x01(\x0b\x32\x1d.engram.v1.TickResponse.StateH\x00\x12.\n\x05saved\x18\x05 \x01(\x0b\x32\x1d.engram.v1.TickResponse.SavedH\x00\x12\x30\n\x06\x63losed\x18\x06 \x01(\x0b\x32\x1e.engram.v1.TickResponse.ClosedH\x00\x12\x30\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x1e.engram.v1.TickResponse.FailedH\x00\x1a\xc1\x02\n\x06Opened\x12\x16\n\x0estudent_sha256\x18\x01 \x01(\t\x12\r\n\x05minds\x18\x02 \x01(\r\x12\x1e\n\x05ports\x18\x03 \x03(\x0b\x32\x0f.engram.v1.Port\x12\'\n\texecution\x18\x04 \x01(\x0b\x32\x14.engram.v1.Execution\x12<\n\x07profile\x18\x05 \x03(\x0b\x32+.engram.v1.TickResponse.Opened.ProfileEntry\x12 \n\x13sampling_interval_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04step\x18\x07 \x01(\x04\x1a\x41\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x16\n\x14_sampling_interval_s\x1aL\n\x07Stepped\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x11\n\tresponses\x18\x02 \x03(\x0c\x12 \n\x06shapes\x18\x03 \x03(\x0b\x32\x10.engram.v1.Shape\x1a\x19\n\x06\x46orked\x12\x0f\n\x07session\x18\x01 \x01(\r\x1a)\n\x05State\x12 \n\x06states\x18\x01 \x03(\x0b\x32\x10.engram.v1.Array\x1a.\n\x05Saved\x12%\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x13.engram.v1.Artifact\x1a\x08\n\x06\x43losed\x1a\'\n\x06\x46\x61iled\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tB\x08\n\x06\x61nswer*\x8b\x03\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45LEMENT_TYPE_BOOL\x10\x01\x12\x15\n\x11\x45LEMENT_TYPE_INT8\x10\x02\x12\x16\n\x12\x45LEMENT_TYPE_INT16\x10\x03\x12\x16\n\x12\x45LEMENT_TYPE_INT32\x10\x04\x12\x16\n\x12\x45LEMENT_TYPE_INT64\x10\x05\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x06\x12\x17\n\x13\x45LEMENT_TYPE_UINT16\x10\x07\x12\x17\n\x13\x45LEMENT_TYPE_UINT32\x10\x08\x12\x17\n\x13\x45LEMENT_TYPE_UINT64\x10\t\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\n\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x0b\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT64\x10\x0c\x12\x1a\n\x16\x45LEMENT_TYPE_COMPLEX64\x10\r\x12\x1b\n\x17\x45LEMENT_TYPE_COMPLEX128\x10\x0e*\x82\x01\n\x08PortRole\x12\x19\n\x15PORT_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12PORT_ROLE_STIMULUS\x10\x01\x12\x16\n\x12PORT_ROLE_CONSTANT\x10\x02\x12\x13\n\x0fPORT_ROLE_STATE\x10\x03\x12\x16\n\x12PORT_ROLE_RESPONSE\x10\x04\x32\x8f\x01\n\rReplayService\x12\x41\n\x06Replay\x12\x18.engram.v1.ReplayRequest\x1a\x19.engram.v1.ReplayResponse(\x01\x30\x01\x12;\n\x04Tick\x12\x16.engram.v1.TickRequest\x1a\x17.engram.v1.TickResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,10 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TICKREQUEST_OPEN_CONSTANTSENTRY']._serialized_options = b'8\001'
   _globals['_TICKRESPONSE_OPENED_PROFILEENTRY']._loaded_options = None
   _globals['_TICKRESPONSE_OPENED_PROFILEENTRY']._serialized_options = b'8\001'
-  _globals['_ELEMENTTYPE']._serialized_start=3101
-  _globals['_ELEMENTTYPE']._serialized_end=3496
-  _globals['_PORTROLE']._serialized_start=3499
-  _globals['_PORTROLE']._serialized_end=3629
+  _globals['_ELEMENTTYPE']._serialized_start=3155
+  _globals['_ELEMENTTYPE']._serialized_end=3550
+  _globals['_PORTROLE']._serialized_start=3553
+  _globals['_PORTROLE']._serialized_end=3683
   _globals['_ARRAYHEADER']._serialized_start=62
   _globals['_ARRAYHEADER']._serialized_end=150
   _globals['_REPLAYREQUEST']._serialized_start=153
@@ -65,41 +65,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTION']._serialized_start=1060
   _globals['_EXECUTION']._serialized_end=1164
   _globals['_TICKREQUEST']._serialized_start=1167
-  _globals['_TICKREQUEST']._serialized_end=2152
-  _globals['_TICKREQUEST_OPEN']._serialized_start=1466
-  _globals['_TICKREQUEST_OPEN']._serialized_end=1900
-  _globals['_TICKREQUEST_OPEN_PERTURBATION']._serialized_start=1755
-  _globals['_TICKREQUEST_OPEN_PERTURBATION']._serialized_end=1813
-  _globals['_TICKREQUEST_OPEN_CONSTANTSENTRY']._serialized_start=1815
-  _globals['_TICKREQUEST_OPEN_CONSTANTSENTRY']._serialized_end=1882
-  _globals['_TICKREQUEST_STEP']._serialized_start=1902
-  _globals['_TICKREQUEST_STEP']._serialized_end=1991
-  _globals['_TICKREQUEST_FORK']._serialized_start=1993
-  _globals['_TICKREQUEST_FORK']._serialized_end=2030
-  _globals['_TICKREQUEST_READSTATE']._serialized_start=2032
-  _globals['_TICKREQUEST_READSTATE']._serialized_end=2060
-  _globals['_TICKREQUEST_SAVE']._serialized_start=2062
-  _globals['_TICKREQUEST_SAVE']._serialized_end=2118
-  _globals['_TICKREQUEST_CLOSE']._serialized_start=2120
-  _globals['_TICKREQUEST_CLOSE']._serialized_end=2144
-  _globals['_TICKRESPONSE']._serialized_start=2155
-  _globals['_TICKRESPONSE']._serialized_end=3098
-  _globals['_TICKRESPONSE_OPENED']._serialized_start=2520
-  _globals['_TICKRESPONSE_OPENED']._serialized_end=2841
-  _globals['_TICKRESPONSE_OPENED_PROFILEENTRY']._serialized_start=2752
-  _globals['_TICKRESPONSE_OPENED_PROFILEENTRY']._serialized_end=2817
-  _globals['_TICKRESPONSE_STEPPED']._serialized_start=2843
-  _globals['_TICKRESPONSE_STEPPED']._serialized_end=2919
-  _globals['_TICKRESPONSE_FORKED']._serialized_start=2921
-  _globals['_TICKRESPONSE_FORKED']._serialized_end=2946
-  _globals['_TICKRESPONSE_STATE']._serialized_start=2948
-  _globals['_TICKRESPONSE_STATE']._serialized_end=2989
-  _globals['_TICKRESPONSE_SAVED']._serialized_start=2991
-  _globals['_TICKRESPONSE_SAVED']._serialized_end=3037
-  _globals['_TICKRESPONSE_CLOSED']._serialized_start=3039
-  _globals['_TICKRESPONSE_CLOSED']._serialized_end=3047
-  _globals['_TICKRESPONSE_FAILED']._serialized_start=3049
-  _globals['_TICKRESPONSE_FAILED']._serialized_end=3088
-  _globals['_REPLAYSERVICE']._serialized_start=3632
-  _globals['_REPLAYSERVICE']._serialized_end=3775
+  _globals['_TICKREQUEST']._serialized_end=2206
+  _globals['_TICKREQUEST_PERTURBATION']._serialized_start=1465
+  _globals['_TICKREQUEST_PERTURBATION']._serialized_end=1523
+  _globals['_TICKREQUEST_OPEN']._serialized_start=1526
+  _globals['_TICKREQUEST_OPEN']._serialized_end=1895
+  _globals['_TICKREQUEST_OPEN_CONSTANTSENTRY']._serialized_start=1810
+  _globals['_TICKREQUEST_OPEN_CONSTANTSENTRY']._serialized_end=1877
+  _globals['_TICKREQUEST_STEP']._serialized_start=1897
+  _globals['_TICKREQUEST_STEP']._serialized_end=1986
+  _globals['_TICKREQUEST_FORK']._serialized_start=1988
+  _globals['_TICKREQUEST_FORK']._serialized_end=2084
+  _globals['_TICKREQUEST_READSTATE']._serialized_start=2086
+  _globals['_TICKREQUEST_READSTATE']._serialized_end=2114
+  _globals['_TICKREQUEST_SAVE']._serialized_start=2116
+  _globals['_TICKREQUEST_SAVE']._serialized_end=2172
+  _globals['_TICKREQUEST_CLOSE']._serialized_start=2174
+  _globals['_TICKREQUEST_CLOSE']._serialized_end=2198
+  _globals['_TICKRESPONSE']._serialized_start=2209
+  _globals['_TICKRESPONSE']._serialized_end=3152
+  _globals['_TICKRESPONSE_OPENED']._serialized_start=2574
+  _globals['_TICKRESPONSE_OPENED']._serialized_end=2895
+  _globals['_TICKRESPONSE_OPENED_PROFILEENTRY']._serialized_start=2806
+  _globals['_TICKRESPONSE_OPENED_PROFILEENTRY']._serialized_end=2871
+  _globals['_TICKRESPONSE_STEPPED']._serialized_start=2897
+  _globals['_TICKRESPONSE_STEPPED']._serialized_end=2973
+  _globals['_TICKRESPONSE_FORKED']._serialized_start=2975
+  _globals['_TICKRESPONSE_FORKED']._serialized_end=3000
+  _globals['_TICKRESPONSE_STATE']._serialized_start=3002
+  _globals['_TICKRESPONSE_STATE']._serialized_end=3043
+  _globals['_TICKRESPONSE_SAVED']._serialized_start=3045
+  _globals['_TICKRESPONSE_SAVED']._serialized_end=3091
+  _globals['_TICKRESPONSE_CLOSED']._serialized_start=3093
+  _globals['_TICKRESPONSE_CLOSED']._serialized_end=3101
+  _globals['_TICKRESPONSE_FAILED']._serialized_start=3103
+  _globals['_TICKRESPONSE_FAILED']._serialized_end=3142
+  _globals['_REPLAYSERVICE']._serialized_start=3686
+  _globals['_REPLAYSERVICE']._serialized_end=3829
 # @@protoc_insertion_point(module_scope)

@@ -487,36 +487,36 @@ class TickRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
+    class Perturbation(_message.Message):
+        """Small changes of the states with which minds begin, each mind its own but the first, which stays as it is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SEED_FIELD_NUMBER: _builtins.int
+        SCALE_FIELD_NUMBER: _builtins.int
+        seed: _builtins.int
+        """Names the changes, which it repeats."""
+        scale: _builtins.float
+        """How large they are beside the state, 0 to 1; unset for the default."""
+        def __init__(
+            self,
+            *,
+            seed: _builtins.int = ...,
+            scale: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_scale", b"_scale", "scale", b"scale"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_scale", b"_scale", "scale", b"scale", "seed", b"seed"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__scale: _TypeAlias = _typing.Literal["scale"]  # noqa: Y015
+        _WhichOneofArgType__scale: _TypeAlias = _typing.Literal["_scale", b"_scale"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__scale) -> _WhichOneofReturnType__scale | None: ...
+
+    @_typing.final
     class Open(_message.Message):
         """Makes the stream's first session, number 0."""
 
         DESCRIPTOR: _descriptor.Descriptor
-
-        @_typing.final
-        class Perturbation(_message.Message):
-            """Small changes of the states with which the minds begin, each mind its own; repeatable by the seed."""
-
-            DESCRIPTOR: _descriptor.Descriptor
-
-            SEED_FIELD_NUMBER: _builtins.int
-            SCALE_FIELD_NUMBER: _builtins.int
-            seed: _builtins.int
-            """Names the changes."""
-            scale: _builtins.float
-            """How large they are; unset for the default."""
-            def __init__(
-                self,
-                *,
-                seed: _builtins.int = ...,
-                scale: _builtins.float | None = ...,
-            ) -> None: ...
-            _HasFieldArgType: _TypeAlias = _typing.Literal["_scale", b"_scale", "scale", b"scale"]  # noqa: Y015
-            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-            _ClearFieldArgType: _TypeAlias = _typing.Literal["_scale", b"_scale", "scale", b"scale", "seed", b"seed"]  # noqa: Y015
-            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-            _WhichOneofReturnType__scale: _TypeAlias = _typing.Literal["scale"]  # noqa: Y015
-            _WhichOneofArgType__scale: _TypeAlias = _typing.Literal["_scale", b"_scale"]  # noqa: Y015
-            def WhichOneof(self, oneof_group: _WhichOneofArgType__scale) -> _WhichOneofReturnType__scale | None: ...
 
         @_typing.final
         class ConstantsEntry(_message.Message):
@@ -568,7 +568,7 @@ class TickRequest(_message.Message):
             """The same inline; states that are not given begin as zeros. The state of one mind is given to all."""
 
         @_builtins.property
-        def perturbation(self) -> Global___TickRequest.Open.Perturbation:
+        def perturbation(self) -> Global___TickRequest.Perturbation:
             """Changes of the initial states."""
 
         def __init__(
@@ -580,7 +580,7 @@ class TickRequest(_message.Message):
             constants: _abc.Mapping[_builtins.str, _archive_pb2.Scalar] | None = ...,
             initial_state: _builtins.str | None = ...,
             states: _abc.Iterable[Global___Array] | None = ...,
-            perturbation: Global___TickRequest.Open.Perturbation | None = ...,
+            perturbation: Global___TickRequest.Perturbation | None = ...,
             allow_nan: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "execution", b"execution", "initial_state", b"initial_state", "perturbation", b"perturbation"]  # noqa: Y015
@@ -635,21 +635,27 @@ class TickRequest(_message.Message):
 
         SESSION_FIELD_NUMBER: _builtins.int
         ROWS_FIELD_NUMBER: _builtins.int
+        PERTURBATION_FIELD_NUMBER: _builtins.int
         session: _builtins.int
         """The session that is forked, which goes on as it was."""
         @_builtins.property
         def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
             """Which of its minds; a mind may be taken more than once."""
 
+        @_builtins.property
+        def perturbation(self) -> Global___TickRequest.Perturbation:
+            """Changes of the states."""
+
         def __init__(
             self,
             *,
             session: _builtins.int = ...,
             rows: _abc.Iterable[_builtins.int] | None = ...,
+            perturbation: Global___TickRequest.Perturbation | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["perturbation", b"perturbation"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "session", b"session"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["perturbation", b"perturbation", "rows", b"rows", "session", b"session"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

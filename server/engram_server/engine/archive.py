@@ -259,7 +259,7 @@ class Archive:
         """Open minds of a student, each with its own state, that advance together; without `minds` as many as the state holds."""
         from engram_server.engine.open_minds import OpenMinds, open_session
 
-        session = self.minds.wait(
+        opened = self.minds.wait(
             open_session(
                 self,
                 student,
@@ -270,7 +270,7 @@ class Archive:
                 perturbation=perturbation,
             )
         )
-        return OpenMinds(self, session, allow_nan=allow_nan)
+        return OpenMinds(self, opened, allow_nan=allow_nan)
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,9 +19,18 @@ from engram_replay.contract import Contract, Port, Role
 from engram_replay.execution import Execution
 from engram_replay.host import MindSession
 from engram_replay.sampler import perturb
+from engram_server.engine.minds import CONSTANT_PREFIX
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session of minds, and the constants that it was given."""
+
+    session: MindSession
+    constants: Mapping[str, Scalar]
 
 
 async def open_session(
@@ -32,7 +42,7 @@ async def open_session(
     constants: Mapping[str, Scalar] | None = None,
     initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
     perturbation: Perturbation | None = None,
-) -> MindSession:
+) -> Opened:
     """Open minds of a student, in the loop of `archive.minds`.
 
     `minds` is by default as many as the initial state holds, and one where there is none; a state of one mind is given to
@@ -45,20 +55,62 @@ async def open_session(
     wanted = (held or 1) if minds is None else minds
     if held not in (None, 1, wanted):
         raise InvalidInput(f"the initial state holds {held} minds, not {wanted}: open {held}, or give the state of one")
-    chosen = _execution(execution, kept)
+    given = {**_constants(kept), **(constants or {})}
     session = await archive.minds.open(
-        student, minds=held or wanted, execution=chosen, constants=constants, initial_state=initial_state
+        student,
+        minds=held or wanted,
+        execution=_execution(execution, kept),
+        constants=given,
+        initial_state=initial_state,
     )
+    session.steps = _entry(kept, "mind.step") or 0
     if session.minds != wanted:
         session = await _instead(session, session.fork([0] * wanted))
     if perturbation is not None:
-        state = await asyncio.to_thread(_perturbed, await session.state(), perturbation)
-        session = await _instead(
-            session,
-            archive.minds.open(student, minds=wanted, execution=chosen, constants=constants, initial_state=state),
+        session = await _perturbed(archive, session, given, perturbation)
+    return Opened(session, given)
+
+
+async def fork(
+    archive: Archive, opened: Opened, rows: Sequence[int], *, perturbation: Perturbation | None = None
+) -> Opened:
+    """Open minds that begin with the states of some of a session's, which goes on as it was."""
+    session = await opened.session.fork(rows)
+    if perturbation is not None:
+        session = await _perturbed(archive, session, opened.constants, perturbation)
+    return Opened(session, opened.constants)
+
+
+async def save(archive: Archive, opened: Opened, address: Address, *, author: str) -> Artifact:
+    """Keep the states of minds as an artifact of a new version; return it."""
+    return await archive.minds.save(
+        opened.session, address, author=author, now_ns=time.time_ns(), constants=opened.constants
+    )
+
+
+async def _perturbed(
+    archive: Archive, session: MindSession, constants: Mapping[str, Scalar], perturbation: Perturbation
+) -> MindSession:
+    """Return a session that goes on from the states of another, a little changed; the other is closed."""
+
+    def changed(state: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
+        if perturbation.scale is None:
+            return perturb(state, seed=perturbation.seed)
+        return perturb(state, seed=perturbation.seed, scale=perturbation.scale)
+
+    try:
+        state = await asyncio.to_thread(changed, await session.state())
+        new = await archive.minds.host.open(
+            session.student,
+            minds=session.minds,
+            execution=session.execution,
+            constants=constants,
+            initial_state=state,
         )
-    session.steps = _entry(kept, "mind.step") or 0
-    return session
+    finally:
+        await session.close()
+    new.steps = session.steps
+    return new
 
 
 async def _instead(old: MindSession, new: Coroutine[Any, Any, MindSession]) -> MindSession:
@@ -84,6 +136,15 @@ def _entry(kept: Artifact | None, name: str) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
+def _constants(kept: Artifact | None) -> Mapping[str, Scalar]:
+    metadata = {} if kept is None else kept.metadata
+    return {
+        name.removeprefix(CONSTANT_PREFIX): value
+        for name, value in metadata.items()
+        if name.startswith(CONSTANT_PREFIX)
+    }
+
+
 def _execution(told: Mapping[str, Scalar] | None, kept: Artifact | None) -> Execution | None:
     """Return what a caller chose, or else how the minds were run before they were kept: forms do not mix."""
     names = list(Execution().to_fields())
@@ -95,12 +156,6 @@ def _execution(told: Mapping[str, Scalar] | None, kept: Artifact | None) -> Exec
         return None
     fields = {name: kept.metadata.get(f"profile.{name}") for name in names}
     return Execution.from_fields({name: value for name, value in fields.items() if value is not None})
-
-
-def _perturbed(state: Mapping[str, AnyArray], perturbation: Perturbation) -> Mapping[str, AnyArray]:
-    if perturbation.scale is None:
-        return perturb(state, seed=perturbation.seed)
-    return perturb(state, seed=perturbation.seed, scale=perturbation.scale)
 
 
 def ports_of(contract: Contract) -> tuple[MindPort, ...]:
@@ -126,9 +181,10 @@ class OpenMinds:
     Calls from several threads are done one after the other. Close it, or use it in a `with` block.
     """
 
-    def __init__(self, archive: Archive, session: MindSession, *, allow_nan: bool) -> None:
+    def __init__(self, archive: Archive, opened: Opened, *, allow_nan: bool) -> None:
         self._archive = archive
-        self._session = session
+        self._opened = opened
+        self._session = session = opened.session
         self._allow_nan = allow_nan
         self._ports = ports_of(session.contract)
         self._stimuli = tuple(port for port in self._ports if port.role == "stimulus")
@@ -170,9 +226,10 @@ class OpenMinds:
         responses = self._archive.minds.wait(self._session.tick(arrays, allow_nan=self._allow_nan))
         return dict(zip(self._responses, responses, strict=True))
 
-    def fork(self, rows: Sequence[int]) -> Self:
+    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Self:
         """Return new minds that begin with the states of these; a mind may be taken more than once."""
-        forked = self._archive.minds.wait(self._session.fork([int(row) for row in rows]))
+        wanted = [int(row) for row in rows]
+        forked = self._archive.minds.wait(fork(self._archive, self._opened, wanted, perturbation=perturbation))
         return type(self)(self._archive, forked, allow_nan=self._allow_nan)
 
     def state(self) -> Mapping[str, AnyArray]:
@@ -181,9 +238,7 @@ class OpenMinds:
 
     def save(self, address: Address, *, author: str = "") -> Artifact:
         """Keep the states as an artifact of a new version; return it."""
-        return self._archive.minds.wait(
-            self._archive.minds.save(self._session, address, author=author, now_ns=time.time_ns())
-        )
+        return self._archive.minds.wait(save(self._archive, self._opened, address, author=author))
 
     def close(self) -> None:
         """Let go of the minds; closing twice is no error."""

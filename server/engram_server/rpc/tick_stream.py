@@ -7,8 +7,7 @@ service ten times what the runtime needs for a step of one mind.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Final
 
 from engram.v1 import replay_pb2 as pb
@@ -19,14 +18,15 @@ from engram.v1.mind_values import (
     message_of_execution,
     message_of_port,
     messages_of_arrays,
+    perturbation_of,
 )
 from engram.v1.names import parse_any_name, parse_name
 from engram.v1.values import message_of_artifact, scalars_of, set_scalars
 from engram_format.errors import EngramError, Exhausted, InvalidInput, NotFound
-from engram_format.ports import MindPort, Perturbation
+from engram_format.ports import MindPort
 from engram_replay.host import MindSession
-from engram_server.engine import Archive
-from engram_server.engine.open_minds import open_session, ports_of
+from engram_server.engine import Archive, open_minds
+from engram_server.engine.open_minds import Opened, open_session, ports_of
 from engram_server.rpc.status import sentence
 
 MAX_SESSIONS: Final = 256
@@ -77,11 +77,11 @@ async def _ended(sessions: Iterable[MindSession]) -> None:
 class _Held:
     """A session and how its arrays lie in messages."""
 
-    __slots__ = ("minds", "responses", "stimuli")
+    __slots__ = ("minds", "opened", "responses", "stimuli")
 
-    def __init__(self, minds: MindSession, ports: Iterable[MindPort]) -> None:
-        ports = tuple(ports)
-        self.minds = minds
+    def __init__(self, opened: Opened, ports: Sequence[MindPort]) -> None:
+        self.opened = opened
+        self.minds = minds = opened.session
         self.stimuli = Lanes([port for port in ports if port.role == "stimulus"], minds=minds.minds)
         self.responses = Lanes([port for port in ports if port.role == "response"], minds=minds.minds)
 
@@ -134,11 +134,7 @@ class _Stream:
         raise InvalidInput("a call on minds is empty: send step, fork, read_state, save or close")
 
     async def _open(self, wanted: pb.TickRequest.Open) -> pb.TickResponse:
-        perturbation = None
-        if wanted.HasField("perturbation"):
-            told = wanted.perturbation
-            perturbation = Perturbation(told.seed, told.scale if told.HasField("scale") else None)
-        minds = await open_session(
+        opened = await open_session(
             self._engine,
             parse_any_name(wanted.student),
             minds=wanted.minds or None,
@@ -147,12 +143,13 @@ class _Stream:
             initial_state=parse_any_name(wanted.initial_state)
             if wanted.HasField("initial_state")
             else arrays_of(wanted.states),
-            perturbation=perturbation,
+            perturbation=perturbation_of(wanted),
         )
+        minds = opened.session
         self._ports = ports_of(minds.contract)
         self._allow_nan = wanted.allow_nan
-        self._add(minds)
-        opened = pb.TickResponse.Opened(
+        self._add(opened)
+        answer = pb.TickResponse.Opened(
             student_sha256=minds.student.sha256,
             minds=minds.minds,
             ports=map(message_of_port, self._ports),
@@ -160,8 +157,8 @@ class _Stream:
             sampling_interval_s=minds.contract.sampling_interval_s,
             step=minds.steps,
         )
-        set_scalars(opened.profile, minds.profile)
-        return pb.TickResponse(opened=opened)
+        set_scalars(answer.profile, minds.profile)
+        return pb.TickResponse(opened=answer)
 
     async def _step(self, step: pb.TickRequest.Step) -> pb.TickResponse:
         held, steps = self._held(step.session), step.steps
@@ -184,11 +181,14 @@ class _Stream:
             )
         )
 
-    async def _fork(self, fork: pb.TickRequest.Fork) -> pb.TickResponse:
-        held = self._held(fork.session)
+    async def _fork(self, wanted: pb.TickRequest.Fork) -> pb.TickResponse:
+        held = self._held(wanted.session)
         if len(self._sessions) >= MAX_SESSIONS:
             raise Exhausted(f"{MAX_SESSIONS} sessions are open on this stream: close some, or open another stream")
-        return pb.TickResponse(forked=pb.TickResponse.Forked(session=self._add(await held.minds.fork(list(fork.rows)))))
+        forked = await open_minds.fork(
+            self._engine, held.opened, list(wanted.rows), perturbation=perturbation_of(wanted)
+        )
+        return pb.TickResponse(forked=pb.TickResponse.Forked(session=self._add(forked)))
 
     async def _state(self, wanted: pb.TickRequest.ReadState) -> pb.TickResponse:
         state = await self._held(wanted.session).minds.state()
@@ -196,15 +196,13 @@ class _Stream:
         return pb.TickResponse(state=pb.TickResponse.State(states=messages_of_arrays(state)))
 
     async def _save(self, wanted: pb.TickRequest.Save) -> pb.TickResponse:
-        session = self._held(wanted.session).minds
-        saved = await self._engine.minds.save(
-            session, parse_name(wanted.save_to), author=wanted.author, now_ns=time.time_ns()
-        )
+        opened, address = self._held(wanted.session).opened, parse_name(wanted.save_to)
+        saved = await open_minds.save(self._engine, opened, address, author=wanted.author)
         return pb.TickResponse(saved=pb.TickResponse.Saved(artifact=message_of_artifact(saved)))
 
-    def _add(self, minds: MindSession) -> int:
+    def _add(self, opened: Opened) -> int:
         number, self._next = self._next, self._next + 1
-        self._sessions[number] = _Held(minds, self._ports)
+        self._sessions[number] = _Held(opened, self._ports)
         return number
 
     def _held(self, number: int) -> _Held:
