@@ -21,6 +21,7 @@ from engram_format.catalog import (
     Memory,
     Recording,
     ReplayResult,
+    ReplayVerdict,
     Scalar,
     Vault,
     Version,
@@ -333,6 +334,14 @@ class Archive(Protocol):
         and `prepacking`; both are by default as they were when the state was saved. `perturbation` changes the initial
         states a little, each mind's differently but the first's, which stays. Raises `Refused` for
         a student that is not let run, `InvalidInput` where something does not fit, and `Exhausted` for too many minds.
+        """
+        ...
+
+    def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
+        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+
+        Student and stimulus are found by the digests in the replay. With `reference` the ONNX reference evaluator runs its
+        first steps too.
         """
         ...
 

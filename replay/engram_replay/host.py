@@ -108,8 +108,7 @@ class MindHost:
         self._keep_sweeping()
         resident = await self._residents.borrow(student, chosen)
         limit_s = self.limits.call_s if limit_s is None else limit_s
-        given = {f"s:{name}": array for name, array in stimulus.items()}
-        given |= {f"i:{name}": array for name, array in (initial_state or {}).items()}
+        given = _given(stimulus, initial_state)
         try:
             head, arrays = await resident.process.ask(Op.REPLAY, {1: limit_s}, given, limit_s=limit_s)
         except asyncio.CancelledError:
@@ -123,6 +122,28 @@ class MindHost:
             stimulus=_under("s:", arrays),
             receipt=scalars(head.mapping(1)),
         )
+
+    async def reference(
+        self,
+        student: StudentSource,
+        stimulus: Mapping[str, AnyArray],
+        *,
+        initial_state: Mapping[str, AnyArray] | None = None,
+        limit_s: float,
+    ) -> Mapping[str, AnyArray]:
+        """Run a whole replay by the ONNX reference evaluator instead of the runtime; return the outputs.
+
+        Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
+        """
+        chosen = Execution()
+        resident = await self._residents.borrow(student, chosen)
+        data = await asyncio.to_thread(student.read)
+        given = _given(stimulus, initial_state)
+        try:
+            return (await resident.process.ask(Op.REFERENCE, {1: limit_s}, given, rest=[data], limit_s=limit_s))[1]
+        finally:
+            # The evaluator holds every operator of the standard: no later replay needs that.
+            resident.process.finish(Unavailable("the reference evaluator is done"))
 
     async def close(self) -> None:
         """End all sessions and processes."""
@@ -164,6 +185,13 @@ class MindHost:
             for session in [one for one in self._sessions if one.used < oldest]:
                 session.end(f"it was not used for {self.limits.idle_s:g} s")
             self._residents.end_unused(since=oldest)
+
+
+def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | None) -> dict[str, AnyArray]:
+    """Return what a whole replay is given, under the names that its process knows."""
+    return {f"s:{name}": array for name, array in stimulus.items()} | {
+        f"i:{name}": array for name, array in (state or {}).items()
+    }
 
 
 def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
