@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from engram_client.opening import is_remote, open
+from engram_client import opening
 from engram_format.address import Address, parse_any
 from engram_format.errors import EngramError, InvalidInput, Unavailable
 
@@ -39,7 +39,7 @@ class Place:
 
     def open(self) -> Archive:
         """Open the archive; raises as `engram_client.open` does."""
-        return open(
+        return opening.open(
             self.url,
             identity=self.identity,
             keystore=self.keystore,
@@ -91,7 +91,7 @@ def replay_on_ray(
     `cluster` is the address of a running cluster, by default one of this machine. Raises `Unavailable` where the cluster does
     not answer, and `InvalidInput` for an archive in a folder when the cluster is elsewhere.
     """
-    if cluster != LOCAL and not is_remote(place.url) and not place.url.startswith("s3://"):
+    if cluster != LOCAL and not opening.is_remote(place.url) and not place.url.startswith("s3://"):
         raise InvalidInput(
             f"{place.url} is a folder of this machine, which other nodes do not see: replay from S3 or from a service"
         )
