@@ -37,7 +37,9 @@ class TickCall(Protocol):
 
     def __next__(self) -> pb.TickResponse: ...
 
-    def cancel(self) -> bool: ...
+    def cancel(self) -> bool:
+        """End it."""
+        ...
 
 
 Start = Callable[[Iterator[pb.TickRequest]], TickCall]
