@@ -283,6 +283,13 @@ class MindHost:
             receipt=_scalars(head.mapping(1)),
         )
 
+    async def let_go(self, student: StudentSource, *, execution: Execution | None = None) -> None:
+        """End a student's process if no session uses it, sooner than time or the budget would."""
+        task = self._students.get(_key(student, execution or Execution()))
+        if task is None or not task.done() or task.cancelled() or task.exception() or task.result().sessions:
+            return
+        task.result().process.finish(Unavailable("the student was let go of: open a new session"))
+
     async def close(self) -> None:
         """End all sessions and processes."""
         if self._sweeper is not None:
@@ -312,8 +319,7 @@ class MindHost:
 
     async def _loaded(self, student: StudentSource, execution: Execution) -> Loaded:
         """Return a student that is loaded, loading it once however many ask."""
-        told = tuple(sorted(_contract_in(student.told).items()))
-        key = (student.sha256, execution, told)
+        key = _key(student, execution)
         task = self._students.get(key)
         if task is None or (task.done() and (task.exception() is not None or task.result().process.ended)):
             task = asyncio.create_task(self._load(student, execution))
@@ -393,6 +399,11 @@ class MindHost:
 def _check_outer(port: Port, response: AnyArray, *, steps: int, minds: int) -> None:
     if response.shape[:2] != (steps, minds) and not (response.ndim >= 2 and port.time_axis is None):
         raise InvalidInput(f"response {port.name!r} has shape {response.shape}")
+
+
+def _key(student: StudentSource, execution: Execution) -> tuple[object, ...]:
+    """Return what makes two loaded students the same."""
+    return student.sha256, execution, tuple(sorted(_contract_in(student.told).items()))
 
 
 def _contract_in(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
