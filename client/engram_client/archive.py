@@ -21,6 +21,7 @@ from engram_format.catalog import (
     Memory,
     Recording,
     ReplayResult,
+    ReplayVerdict,
     Scalar,
     Vault,
     Version,
@@ -233,6 +234,14 @@ class Archive(Protocol):
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
         (the name `""` stands for the student's only input); the first axis is time.
+        """
+        ...
+
+    def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
+        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+
+        Student and stimulus are found by the digests in the replay. With `reference` the ONNX reference evaluator runs its
+        first steps too.
         """
         ...
 

@@ -19,7 +19,8 @@ from engram_format.errors import EngramError, Exhausted, InvalidInput
 from engram_format.series import Column, Table
 from engram_replay.arrays import digest_arrays
 from engram_replay.contract import Contract, Port
-from engram_replay.host import MindHost, MindSession, StudentSource
+from engram_replay.host import MindHost, MindSession
+from engram_replay.residents import StudentSource
 from engram_replay.sampler import uniform_stimulus
 
 GOLDEN_PREFIX: Final = "golden."

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import onnx
+import onnx.helper
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
 from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
 from engram_replay.execution import Execution
+from engram_replay.gate import check_network
 from engram_replay.invariance import measure
 from engram_replay.loader import load_student
 from engram_replay.minds import Ensemble, Rows
-from engram_replay.receipt import profile, receipt
+from engram_replay.profile import profile
+from engram_replay.receipt import receipt
 from engram_replay.refusal import error_fields
 from engram_replay.runtime_calls import Calls
 from engram_replay.stepper import run as run_whole
@@ -46,7 +50,23 @@ _MAX_ROWS: Final = 1024
 
 def run(connection: socket.socket) -> None:
     """Answer until the other side hangs up."""
+    _warm_up()
     Runner(connection).serve()
+
+
+def _warm_up() -> None:
+    """Go once through what loading a student takes, so that the first student finds all of it in memory."""
+    ensemble = Ensemble(student := load_student(_tiny_network()), Calls(student))
+    with ensemble.calls.within(_TRIAL_S):
+        measure(ensemble)
+
+
+def _tiny_network() -> bytes:
+    """Return a network of a few numbers: y = x + x, any number of minds."""
+    tensors = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 1]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "x"], ["y"])], "tiny", tensors[:1], tensors[1:])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,8 @@ class Runner:
                 return {}, self._infer(arrays, limit_s=fields.number(1), allow_nan=fields.flag(2))
             case Op.REPLAY:
                 return self._replay(arrays, limit_s=fields.number(1))
+            case Op.REFERENCE:
+                return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
             case _:
                 raise InvalidInput(f"there is no request {frame.op}: another version's process was asked")
 
@@ -190,6 +212,20 @@ class Runner:
             **{f"s:{name}": array for name, array in done.stimulus.items()},
         }
         return {1: dict(receipt(ensemble.student, done, self._execution))}, named
+
+    def _reference(self, data: bytes, arrays: Mapping[str, AnyArray], *, limit_s: float) -> Mapping[str, AnyArray]:
+        """Run a whole replay by the reference evaluator; `data` are the network's bytes again."""
+        from engram_replay.reference import ReferenceCalls  # loads every operator of the standard
+
+        ensemble = self._loaded
+        calls = ReferenceCalls(ensemble.student, check_network(data, what=str(ensemble.student)), limit_s=limit_s)
+        return run_whole(
+            ensemble.student,
+            _under("s:", arrays),
+            calls=calls,
+            initial_state=_under("i:", arrays),
+            join_steps=ensemble.joins_steps,
+        ).outputs
 
     def _infer(self, feed: Mapping[str, AnyArray], *, limit_s: float, allow_nan: bool) -> Mapping[str, AnyArray]:
         ensemble = self._loaded

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engram_client.cli.output import write_fields, write_json
+from engram_client.cli.replay_verify import verify
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, ContentAddress, parse_any
 from engram_format.errors import InvalidInput
@@ -20,7 +21,31 @@ if TYPE_CHECKING:
     from engram_format.catalog import AnyArray, ReplayResult
 
 
-@click.command(short_help="Run a student over a stimulus.")
+class ReplayGroup(click.Group):
+    """`engram replay ADDRESS ...` replays; `engram replay verify ADDRESS` runs a kept replay again."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what is no subcommand for the arguments of a replay."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Tell of the replay itself, and then of the subcommands."""
+        with click.Context(run, info_name=ctx.info_name, parent=ctx.parent) as inner:
+            run.format_help(inner, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=ReplayGroup, short_help="Run a student over a stimulus.")
+def replay() -> None:
+    """Run a student over a stimulus, or verify a replay that was kept."""
+
+
+replay.add_command(verify)
+
+
+@replay.command("run", hidden=True)
 @click.argument("student", metavar="ADDRESS")
 @click.option(
     "--stimulus",
@@ -38,7 +63,7 @@ if TYPE_CHECKING:
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def replay(
+def run(
     settings: Settings,
     *,
     student: str,

@@ -22,6 +22,7 @@ from engram.v1.values import (
     vault_of,
     version_of,
 )
+from engram.v1.verdict_values import verdict_of
 from engram_client.remote.channel import Credentials, ServiceUrl, credentials, open_channel
 from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.differences import changes
@@ -40,6 +41,7 @@ from engram_format.catalog import (
     Memory,
     Recording,
     ReplayResult,
+    ReplayVerdict,
     Scalar,
     Vault,
     Version,
@@ -283,6 +285,13 @@ class RemoteArchive(Views):
                 return _replay_result(call)
         finally:
             call.cancel()
+
+    def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
+        """Have a kept replay run again."""
+        request = replay_pb2.VerifyReplayRequest(replay=name_of(address), reference=reference)
+        self._check_open()
+        with translated(self._url):  # as long as it takes: running may be long, and the service has a limit of its own
+            return verdict_of(self._replay.VerifyReplay(request, metadata=self._credentials))
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on, yielding a finding for each object and artifact."""

@@ -20,6 +20,7 @@ from engram_format.catalog import (
     Memory,
     Recording,
     ReplayResult,
+    ReplayVerdict,
     Scalar,
     Vault,
     Version,
@@ -243,6 +244,15 @@ class Archive:
         from engram_server.engine import replaying  # not needed for depositing and reading
 
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
+        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+
+        With `reference` also by the ONNX reference evaluator, over the first steps.
+        """
+        from engram_server.engine import verifying  # not needed for depositing and reading
+
+        return verifying.verify_replay(self, address, reference=reference)
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on."""

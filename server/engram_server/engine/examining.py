@@ -92,5 +92,5 @@ async def _examine(host_of: Callable[[], MindHost], student: StudentSource) -> F
     except EngramError as error:
         return Findings(contract, {_ABSENT: str(error)})
     finally:
-        await host.let_go(student)
+        host.let_go(student)
     return Findings(contract, golden.metadata, golden.tables)

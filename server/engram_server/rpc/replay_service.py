@@ -10,6 +10,7 @@ from engram.v1 import replay_pb2_grpc
 from engram.v1.arrays import Assembler, disassemble
 from engram.v1.names import parse_any_name, parse_name
 from engram.v1.values import message_of_artifact, set_scalars
+from engram.v1.verdict_values import message_of_verdict
 from engram_format.address import AnyAddress
 from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
@@ -47,6 +48,13 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
             yield pb.ReplayResponse(data=part) if isinstance(part, bytes) else pb.ReplayResponse(header=part)
         if result.saved is not None:
             yield pb.ReplayResponse(saved=message_of_artifact(result.saved))
+
+    async def VerifyReplay(self, request: pb.VerifyReplayRequest, context: Context) -> pb.VerifyReplayResponse:
+        """Run a kept replay again and compare."""
+        address = parse_any_name(request.replay)
+        return message_of_verdict(
+            await self._calls.run(lambda: self._engine.verify_replay(address, reference=request.reference))
+        )
 
     async def _stimulus(
         self, start: pb.ReplayRequest.Start, steps: AsyncIterator[pb.ReplayRequest]
