@@ -19,9 +19,10 @@ from engram_format.errors import EngramError, Exhausted, InvalidInput
 from engram_format.series import Column, Table
 from engram_replay.arrays import digest_arrays
 from engram_replay.contract import Contract, Port
-from engram_replay.host import MindHost, MindSession
+from engram_replay.host import MindHost
 from engram_replay.residents import StudentSource
 from engram_replay.sampler import uniform_stimulus
+from engram_replay.session import MindSession
 
 GOLDEN_PREFIX: Final = "golden."
 """The names in a student's metadata that tell of its golden trace."""
@@ -111,7 +112,7 @@ async def _trace(host: MindHost, student: StudentSource, contract: Contract, fre
         metadata["golden.final_state.sha256"] = digest_arrays(state)
     if sum(array.size for array in responses) > MAX_VALUES:
         return Golden(metadata, {})
-    return Golden(metadata, {f"golden.outputs.{n}": _table(array) for n, array in enumerate(responses)})
+    return Golden(metadata, {f"golden.outputs.{n}": as_table(array) for n, array in enumerate(responses)})
 
 
 async def _responses(
@@ -139,7 +140,7 @@ def _leaves_open(contract: Contract) -> bool:
     return any(not isinstance(length, int) for port in contract.stimuli for length in port.step_shape)
 
 
-def _table(response: AnyArray) -> Table:
+def as_table(response: AnyArray) -> Table:
     """Return a response as rows of step, mind, element and value; a whole number that no binary64 has is a text."""
     steps, minds = response.shape[:2]
     flat = response.reshape(steps, minds, -1)
