@@ -84,13 +84,7 @@ def load_student(
     model = check_network(data, what=what)
     metadata = metadata_of(model)
     del model
-    try:
-        session = onnxruntime.InferenceSession(
-            data, sess_options=_options(execution or Execution()), providers=[PROVIDER]
-        )
-    except ORT_ERRORS as error:
-        raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
-    session.disable_fallback()
+    session = load_network(data, execution or Execution(), what=what)
     inputs = [_tensor(node, what=what) for node in session.get_inputs()]
     outputs = [_tensor(node, what=what) for node in session.get_outputs()]
     said = Told.from_metadata(told or {})
@@ -102,6 +96,16 @@ def load_student(
         raise Refused(f"the contract does not fit {what}: {error}", rule=CONTRACT_RULE) from error
     paired = {port.name: port.after for port in contract.states}
     return Student(sha256, read_signature(inputs, outputs, states=paired), contract, session)
+
+
+def load_network(data: bytes, execution: Execution, *, what: str) -> onnxruntime.InferenceSession:
+    """Load a network that the gate has let in, or one of our own; `what` names it. Raises `InvalidInput` where that fails."""
+    try:
+        session = onnxruntime.InferenceSession(data, sess_options=_options(execution), providers=[PROVIDER])
+    except ORT_ERRORS as error:
+        raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
+    session.disable_fallback()
+    return session
 
 
 def reason(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,6 +16,7 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    GroupResult,
     Kind,
     Memory,
     Recording,
@@ -28,6 +29,7 @@ from engram_format.catalog import (
 from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
+from engram_format.ports import Perturbation
 from engram_server.engine import describe, differences, examining, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
@@ -41,6 +43,7 @@ from engram_store.verify import all_objects, objects_of, verify_log, verify_obje
 
 if TYPE_CHECKING:
     from engram_server.engine.minds import Minds
+    from engram_server.engine.open_minds import OpenMinds
 
 
 class Archive:
@@ -244,6 +247,46 @@ class Archive:
         from engram_server.engine import replaying  # not needed for depositing and reading
 
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def replay_group(
+        self,
+        students: Sequence[AnyAddress],
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> GroupResult:
+        """Run several students over one stimulus, as one network where that wins, and say in which form and why."""
+        from engram_server.engine import replaying  # not needed for depositing and reading
+
+        return replaying.replay_group(self, students, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> OpenMinds:
+        """Open minds of a student, each with its own state, that advance together; without `minds` as many as the state holds."""
+        from engram_server.engine.open_minds import OpenMinds, open_session
+
+        opened = self.minds.wait(
+            open_session(
+                self,
+                student,
+                minds=minds,
+                execution=execution,
+                constants=constants,
+                initial_state=initial_state,
+                perturbation=perturbation,
+            )
+        )
+        return OpenMinds(self, opened, allow_nan=allow_nan)
 
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
