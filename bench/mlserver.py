@@ -98,7 +98,7 @@ def running_mlserver(folder: Path, student: Path) -> Iterator[Peer]:
                 }
             )
         )
-        command = [python.with_name("mlserver"), "start", work]
+        command: list[str | Path] = [python.with_name("mlserver"), "start", work]
         ready = f"http://127.0.0.1:{http_port}/v2/models/student/ready"
         with running(command, name="mlserver", folder=work, ready=ready, settings={}):
             yield Peer("MLServer 1.7.1", f"127.0.0.1:{grpc_port}", "student")

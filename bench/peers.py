@@ -127,7 +127,7 @@ def running(
 def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:
-            return answer.status == http.client.OK
+            return bool(answer.status == http.client.OK)
     except (OSError, urllib.error.URLError, http.client.HTTPException):
         return False
 

@@ -117,7 +117,7 @@ def running_triton(folder: Path, student: Path, *, strategy: str = "direct") -> 
         config = _CONFIG.format(channels=replay_models.CHANNELS, strategy=STRATEGIES[strategy])
         (version.parent / "config.pbtxt").write_text(config)
         http_port, grpc_port = free_ports(2)
-        command = [
+        command: list[str | Path] = [
             server / "bin" / "tritonserver",
             f"--model-repository={work / 'models'}",
             f"--backend-directory={server / 'backends'}",
