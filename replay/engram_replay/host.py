@@ -1,90 +1,59 @@
-"""Where minds run: students loaded once each in a child process of their own, sessions of minds in them.
+"""Where minds run: students loaded once each in a process of their own, sessions of minds in them.
 
 Asynchronous, and used from one event loop. The engine holds one host; both doors reach it through the engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from engram_format.catalog import AnyArray, Scalar
+from engram_format.encoding import Encodable
+from engram_format.errors import Exhausted, Unavailable
 from engram_replay.contract import Contract
-from engram_replay.execution import Execution
+from engram_replay.execution import Execution, Form
+from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, scalars
+from engram_replay.session import SMALL_S, MindSession
+from engram_replay.wire import Op
+
+_SWEEP_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class HostLimits:
-    """What students may cost."""
+class Answer:
+    """What a whole replay gave."""
 
-    student_bytes: int = 256 << 20
-    """The largest network that is loaded."""
-    memory_bytes: int = 2 << 30
-    """Address space of a student's process beyond what it has at rest."""
-    load_s: float = 20.0
-    call_s: float = 120.0
-    """The longest that one call may take."""
-    sessions: int = 4096
-    idle_s: float = 600.0
-    """A session that is not used for so long ends."""
-    budget_bytes: int = 4 << 30
-    """Memory of all students together; those without sessions are let go of first, the longest unused one first."""
-    allow_loops: bool = False
+    outputs: Mapping[str, AnyArray]
+    """The responses by name, time first."""
+    final_state: Mapping[str, AnyArray]
+    stimulus: Mapping[str, AnyArray]
+    """What was given, in the network's types."""
+    receipt: Mapping[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True)
-class StudentSource:
-    """A student that can be loaded: its digest, and how to get its bytes when they are needed."""
+class GroupAnswer:
+    """What a group of students gave, in their order; final states are not kept."""
 
-    sha256: str
-    read: Callable[[], bytes]
-    """Called on a thread of its own, at most once for each loading."""
-    told: Mapping[str, Scalar]
-    """The artifact's metadata; a contract in it has precedence over what the network tells."""
-
-
-class MindSession:
-    """Some minds of one student, each with its own state, that advance together.
-
-    Calls are answered in the order in which they are made. After `close`, or when the student's process is gone, every call
-    raises: `NotFound` for a session that is closed or has expired, `Unavailable` where the process ended.
-    """
-
-    contract: Contract
-    execution: Execution
-    sha256: str
-    """The student's digest."""
-    minds: int
-    steps: int
-    """Steps taken since the session was opened."""
-
-    async def tick(self, stimuli: Sequence[AnyArray], *, allow_nan: bool = False) -> Sequence[AnyArray]:
-        """Advance all minds by the steps that the stimuli have; return the responses.
-
-        Stimuli come in the order of the contract, each (step, mind, *step_shape) in the port's type; responses likewise.
-        Raises `InvalidInput` for arrays that do not fit or hold NaN or infinity, and `Exhausted` past the deadline; the state
-        is then as it was before.
-        """
-        raise NotImplementedError
-
-    async def state(self) -> Mapping[str, AnyArray]:
-        """Return the state by the names of the state inputs, each (mind, *step_shape)."""
-        raise NotImplementedError
-
-    async def fork(self, rows: Sequence[int]) -> MindSession:
-        """Return a new session whose minds begin with the states of these minds; a mind may be taken more than once."""
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        """Let go of the state; closing twice is no error."""
-        raise NotImplementedError
+    form: Form
+    reason: str
+    """Why this form, a sentence without a full stop."""
+    answers: tuple[Answer, ...]
 
 
 class MindHost:
     """The students that are loaded, and their sessions."""
 
     def __init__(self, limits: HostLimits | None = None) -> None:
-        self._limits = limits or HostLimits()
+        self.limits = limits or HostLimits()
+        self._residents = Residents(self.limits)
+        self._numbers = itertools.count(1)
+        self._sessions: set[MindSession] = set()
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def open(
         self,
@@ -100,12 +69,174 @@ class MindHost:
         States that are not given begin as zeros. Raises `Refused` where the gate refuses the student, `InvalidInput` where it
         or the state do not fit, `Exhausted` for too many sessions or no memory.
         """
-        raise NotImplementedError
+        chosen = execution or Execution()
+        resident = await self._shared(student, chosen)
+        session = self.admit(resident, minds=minds, student=student, execution=chosen)
+        try:
+            head: dict[int, Encodable] = {1: session.number, 2: minds, 3: dict(constants or {})}
+            await resident.process.ask(Op.OPEN, head, initial_state, limit_s=SMALL_S)
+        except BaseException:
+            session.end("it was never opened")
+            raise
+        return session
 
     async def contract(self, student: StudentSource, *, execution: Execution | None = None) -> Contract:
         """Return a student's contract, loading it if it is not loaded."""
-        raise NotImplementedError
+        return (await self._shared(student, execution or Execution())).contract
+
+    async def profile(self, student: StudentSource, *, execution: Execution | None = None) -> Mapping[str, Scalar]:
+        """Return the execution profile under which a student runs here."""
+        return (await self._shared(student, execution or Execution())).profile
+
+    async def infer(
+        self,
+        student: StudentSource,
+        feed: Mapping[str, AnyArray],
+        *,
+        execution: Execution | None = None,
+        allow_nan: bool = False,
+    ) -> Mapping[str, AnyArray]:
+        """Call the network once, with all its inputs in its own order of axes; return all its outputs."""
+        resident = await self._shared(student, execution or Execution())
+        limit_s = self.limits.call_s
+        return (await resident.process.ask(Op.INFER, {1: limit_s, 2: allow_nan}, feed, limit_s=limit_s))[1]
+
+    async def replay(
+        self,
+        student: StudentSource,
+        stimulus: Mapping[str, AnyArray],
+        *,
+        execution: Execution | None = None,
+        initial_state: Mapping[str, AnyArray] | None = None,
+        limit_s: float | None = None,
+    ) -> Answer:
+        """Run a student over a whole stimulus, in a process that does nothing else meanwhile.
+
+        Raises as `open` does, and `Exhausted` past `limit_s`, by default the host's limit of a call.
+        """
+        chosen = execution or Execution()
+        self._keep_sweeping()
+        resident = await self._residents.borrow(student, chosen)
+        limit_s = self.limits.call_s if limit_s is None else limit_s
+        given = _given(stimulus, initial_state)
+        try:
+            head, arrays = await resident.process.ask(Op.REPLAY, {1: limit_s}, given, limit_s=limit_s)
+        except asyncio.CancelledError:
+            resident.process.finish(Unavailable("nobody waits for the replay any more"))
+            raise
+        finally:
+            self._residents.give_back(student, chosen, resident)
+        return Answer(
+            outputs=_under("o:", arrays),
+            final_state=_under("f:", arrays),
+            stimulus=_under("s:", arrays),
+            receipt=scalars(head.mapping(1)),
+        )
+
+    async def replay_group(self, students: Sequence[StudentSource], stimulus: Mapping[str, AnyArray]) -> GroupAnswer:
+        """Run several students over one stimulus, as one network where that wins, in a process that ends afterwards.
+
+        Raises as `replay` does.
+        """
+        self._keep_sweeping()
+        networks = [await asyncio.to_thread(student.read) for student in students]
+        total = sum(map(len, networks))
+        if total > self.limits.student_bytes:
+            raise Exhausted(
+                f"the students have {total} bytes together and at most {self.limits.student_bytes} are loaded: "
+                "make smaller groups"
+            )
+        limit_s = self.limits.call_s
+        head: dict[int, Encodable] = {1: limit_s, 2: [len(data) for data in networks], 3: dict(Execution().to_fields())}
+        process = await self._residents.process(what="a group of students")
+        try:
+            fields, arrays = await process.ask(
+                Op.GROUP, head, _given(stimulus, None), rest=networks, limit_s=limit_s + self.limits.load_s
+            )
+        finally:
+            process.finish(Unavailable("the replay of the group is over"))
+        receipts = [
+            scalars({str(name): value for name, value in told.items()})
+            for told in fields.array(1)
+            if isinstance(told, dict)
+        ]
+        shared = _under("s:", arrays)
+        return GroupAnswer(
+            form=Form(fields.text(2)),
+            reason=fields.text(3),
+            answers=tuple(Answer(_under(f"o:{index}:", arrays), {}, shared, one) for index, one in enumerate(receipts)),
+        )
+
+    async def reference(
+        self,
+        student: StudentSource,
+        stimulus: Mapping[str, AnyArray],
+        *,
+        initial_state: Mapping[str, AnyArray] | None = None,
+        limit_s: float,
+    ) -> Mapping[str, AnyArray]:
+        """Run a whole replay by the ONNX reference evaluator instead of the runtime; return the outputs.
+
+        Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
+        """
+        chosen = Execution()
+        resident = await self._residents.borrow(student, chosen)
+        data = await asyncio.to_thread(student.read)
+        given = _given(stimulus, initial_state)
+        try:
+            return (await resident.process.ask(Op.REFERENCE, {1: limit_s}, given, rest=[data], limit_s=limit_s))[1]
+        finally:
+            # The evaluator holds every operator of the standard: no later replay needs that.
+            resident.process.finish(Unavailable("the reference evaluator is done"))
 
     async def close(self) -> None:
         """End all sessions and processes."""
-        raise NotImplementedError
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for session in list(self._sessions):
+            session.end("the host was closed")
+        await self._residents.close()
+
+    def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
+        """Return a session that has a number and a place; raises `Exhausted` where there is none."""
+        if len(self._sessions) >= self.limits.sessions:
+            raise Exhausted(f"{self.limits.sessions} sessions of minds are open, the bound: close some and retry")
+        session = MindSession(
+            self, resident, number=next(self._numbers), minds=minds, student=student, execution=execution
+        )
+        self._sessions.add(session)
+        resident.sessions += 1
+        return session
+
+    def dismiss(self, resident: Resident, session: MindSession) -> None:
+        """Take a session's place back."""
+        self._sessions.discard(session)
+        resident.sessions -= 1
+
+    async def _shared(self, student: StudentSource, execution: Execution) -> Resident:
+        self._keep_sweeping()
+        return await self._residents.shared(student, execution)
+
+    def _keep_sweeping(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """End what is not used any more."""
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, self.limits.idle_s / 4))
+            oldest = asyncio.get_running_loop().time() - self.limits.idle_s
+            for session in [one for one in self._sessions if one.used < oldest]:
+                session.end(f"it was not used for {self.limits.idle_s:g} s")
+            self._residents.end_unused(since=oldest)
+
+
+def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | None) -> dict[str, AnyArray]:
+    """Return what a whole replay is given, under the names that its process knows."""
+    return {f"s:{name}": array for name, array in stimulus.items()} | {
+        f"i:{name}": array for name, array in (state or {}).items()
+    }
+
+
+def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

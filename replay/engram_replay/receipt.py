@@ -6,20 +6,17 @@ profile differs (another runtime, another processor), outputs may differ in the 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-
-import numpy as np
-import onnx
-import onnxruntime
 
 from engram_format.catalog import Scalar
 from engram_replay.arrays import digest_arrays
-from engram_replay.loader import OPTIMISATION, PROVIDER, THREADS, Student
+from engram_replay.execution import Execution
+from engram_replay.loader import Student
+from engram_replay.profile import profile
 from engram_replay.stepper import Replay
 
 
-def receipt(student: Student, replay: Replay) -> Mapping[str, Scalar]:
+def receipt(student: Student, replay: Replay, execution: Execution | None = None) -> Mapping[str, Scalar]:
     """Return the receipt of a replay as flat metadata; digests are 64 hex digits.
 
     `student.sha256` is over the network's bytes; `stimulus.sha256`, `initial_state.sha256`, `final_state.sha256` and
@@ -33,25 +30,5 @@ def receipt(student: Student, replay: Replay) -> Mapping[str, Scalar]:
         "outputs.sha256": digest_arrays(replay.outputs),
         "replay.mode": student.signature.mode.value,
         "replay.steps": replay.steps,
-        **profile(),
+        **profile(execution or Execution()),
     }
-
-
-def profile() -> Mapping[str, Scalar]:
-    """Return what the bits of a replay depend on beside student and stimulus: software, settings and processor."""
-    return {
-        "profile.form": "solo",
-        "profile.onnxruntime": onnxruntime.__version__,
-        "profile.onnx": onnx.__version__,
-        "profile.provider": PROVIDER,
-        "profile.threads": THREADS,
-        "profile.optimisation": OPTIMISATION,
-        "profile.machine": platform.machine(),
-        "profile.cpu": " ".join(_processor_features()),
-    }
-
-
-def _processor_features() -> list[str]:
-    """Return the instruction sets of this processor that NumPy finds, by NumPy's names."""
-    features = np.show_config(mode="dicts")["SIMD Extensions"]
-    return [*features.get("baseline", []), *features.get("found", [])]

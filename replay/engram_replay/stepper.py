@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Timer
+from typing import Final, Protocol
 
 import numpy as np
-import onnxruntime
 
-from engram_format.errors import Exhausted, InvalidInput
+from engram_format.errors import InvalidInput
 from engram_replay.arrays import AnyArray
 from engram_replay.fitting import Fitted, fit
-from engram_replay.loader import ORT_ERRORS, Student, reason
+from engram_replay.loader import Student
+from engram_replay.runtime_calls import Calls
 from engram_replay.signature import Mode
+
+_STEPS_IN_A_CALL: Final = 4096
+
+
+class NetworkCalls(Protocol):
+    """What calls a student's network: the runtime, or the reference evaluator."""
+
+    def run(self, names: Sequence[str], feed: Mapping[str, AnyArray], *, step: int) -> list[AnyArray]:
+        """Return the named outputs of one call; `step` is its first step, for errors."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,85 +46,80 @@ def run(
     student: Student,
     stimulus: Mapping[str, AnyArray],
     *,
+    calls: NetworkCalls | None = None,
     initial_state: Mapping[str, AnyArray] | None = None,
-    timeout_s: float | None = None,
+    join_steps: bool = False,
 ) -> Replay:
     """Run a student over a stimulus and return its responses, as `fitting.fit` and the student's mode say.
 
     A response of a stepped student is (time, *shape of the output), without as many leading axes of length 1 as the stimuli
-    left out. The same student, stimulus and state give the same bits on one machine with the same runtime.
+    left out. The same student, stimulus and state give the same bits on one machine with the same runtime. With
+    `join_steps`, which is for students whose bits do not depend on it, a call takes as many steps as the network allows.
 
-    Raises `InvalidInput` if stimulus or state do not fit the student or make it fail, and `Exhausted` after `timeout_s`.
+    Raises `InvalidInput` if stimulus or state do not fit the student or make it fail, and `Exhausted` past the deadline of
+    `calls`.
     """
+    calls = calls or Calls(student)
     fitted = fit(student.signature, stimulus, initial_state=initial_state)
-    responses: dict[str, list[AnyArray]] = {tensor.name: [] for tensor in student.signature.responses}
-    state = fitted.state
-    with _time_limit(timeout_s) as limit:
-        for call in range(fitted.calls):
-            feed = {name: array[call] for name, array in fitted.stimuli.items()}
-            outputs = _call(student, {**feed, **fitted.constants, **state}, call=call, limit=limit)
-            for name, values in responses.items():
-                values.append(outputs[name])
-            state = _next_state(student, outputs, state)
+    names = [tensor.name for tensor in student.signature.responses]
+    wanted = [*names, *(pair.after.name for pair in student.signature.states)]
+    joined = _joins(student, fitted, join_steps=join_steps)
+    parts: list[Sequence[AnyArray]] = []
+    state = dict(fitted.state)
+    for first, feed in _joined_feeds(student, fitted) if joined else _feeds(fitted):
+        outputs = calls.run(wanted, {**feed, **fitted.constants, **state}, step=first)
+        parts.append(outputs[: len(names)])
+        state = _next_state(student, outputs[len(names) :], state)
+    responses = {name: [part[index] for part in parts] for index, name in enumerate(names)}
+    mode = student.signature.mode
     return Replay(
         steps=fitted.steps,
         stimulus=fitted.given,
         initial_state=fitted.state,
         outputs={
-            name: _over_time(values, name=name, fitted=fitted, mode=student.signature.mode)
+            name: _over_joined_time(values, _time_axis(student, name), left_out=fitted.left_out)
+            if joined
+            else over_time(values, name=name, fitted=fitted, mode=mode)
             for name, values in responses.items()
         },
         final_state=state,
     )
 
 
-@dataclass(slots=True)
-class _Limit:
-    """A deadline that ends the call that is running."""
-
-    options: onnxruntime.RunOptions
-    timeout_s: float | None
-    passed: bool = False
-
-    def end(self) -> None:
-        self.passed = True
-        self.options.terminate = True
+def _joins(student: Student, fitted: Fitted, *, join_steps: bool) -> bool:
+    """Tell whether several steps go into one call: each is then 1 long along the network's axis of time."""
+    contract = student.contract
+    return (
+        join_steps
+        and fitted.calls > 1
+        and contract.takes_steps
+        and all(fitted.stimuli[port.name].shape[1 + (port.time_axis or 0)] == 1 for port in contract.stimuli)
+    )
 
 
-@contextmanager
-def _time_limit(timeout_s: float | None) -> Iterator[_Limit]:
-    limit = _Limit(onnxruntime.RunOptions(), timeout_s)
-    if timeout_s is None:
-        yield limit
-        return
-    timer = Timer(timeout_s, limit.end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield limit
-    finally:
-        timer.cancel()
+def _feeds(fitted: Fitted) -> Iterator[tuple[int, dict[str, AnyArray]]]:
+    """Yield the number of each call and its stimuli."""
+    for call in range(fitted.calls):
+        yield call, {name: array[call] for name, array in fitted.stimuli.items()}
 
 
-def _call(student: Student, feed: Mapping[str, AnyArray], *, call: int, limit: _Limit) -> dict[str, AnyArray]:
-    signature = student.signature
-    names = [tensor.name for tensor in (*signature.responses, *(pair.after for pair in signature.states))]
-    try:
-        return dict(zip(names, student.session.run(names, dict(feed), limit.options), strict=True))
-    except ORT_ERRORS as error:
-        if limit.passed:
-            raise Exhausted(
-                f"{student} did not finish within {limit.timeout_s} s, it was at call {call}: replay a shorter stimulus"
-            ) from error
-        raise InvalidInput(
-            f"{student} failed at call {call} ({reason(error)}): give it a stimulus of the shape it was made for"
-        ) from error
+def _joined_feeds(student: Student, fitted: Fitted) -> Iterator[tuple[int, dict[str, AnyArray]]]:
+    """Yield the number of a call's first step and its stimuli, several steps along the network's axis of time."""
+    axes = {port.name: port.time_axis or 0 for port in student.contract.stimuli}
+    for first in range(0, fitted.calls, _STEPS_IN_A_CALL):
+        feed: dict[str, AnyArray] = {}
+        for name, array in fitted.stimuli.items():
+            steps = array[first : first + _STEPS_IN_A_CALL].squeeze(1 + axes[name])
+            feed[name] = np.ascontiguousarray(np.moveaxis(steps, 0, axes[name]))
+        yield first, feed
 
 
-def _next_state(
-    student: Student, outputs: Mapping[str, AnyArray], state: Mapping[str, AnyArray]
-) -> dict[str, AnyArray]:
-    following = {pair.before.name: outputs[pair.after.name] for pair in student.signature.states}
+def _time_axis(student: Student, response: str) -> int:
+    return next(port.time_axis or 0 for port in student.contract.responses if port.name == response)
+
+
+def _next_state(student: Student, outputs: Sequence[AnyArray], state: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    following = {pair.before.name: value for pair, value in zip(student.signature.states, outputs, strict=True)}
     for name, value in following.items():
         if value.shape != state[name].shape:
             raise InvalidInput(
@@ -125,12 +129,26 @@ def _next_state(
     return following
 
 
-def _over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
+def _over_joined_time(parts: list[AnyArray], axis: int, *, left_out: int) -> AnyArray:
+    """Return a response of joined steps as `_over_time` does one of single steps, each 1 long along `axis`."""
+    steps = np.concatenate([np.moveaxis(part, axis, 0) for part in parts])
+    single = list(steps.shape[1:])
+    single.insert(axis, 1)
+    return steps.reshape(len(steps), *single[_leading_ones(single, left_out) :])
+
+
+def _leading_ones(shape: Sequence[int], most: int) -> int:
+    """Return how many leading axes are 1 long, at most `most`."""
+    leading = 0
+    while leading < min(most, len(shape)) and shape[leading] == 1:
+        leading += 1
+    return leading
+
+
+def over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
     """Return a response with time as its first axis."""
     if any(value.shape != values[0].shape for value in values):
         raise InvalidInput(f"output {name!r} changes its shape from step to step: it cannot be saved as one array")
-    leading = 0
-    while leading < min(fitted.left_out, values[0].ndim) and values[0].shape[leading] == 1:
-        leading += 1
+    leading = _leading_ones(values[0].shape, fitted.left_out)
     short = [value.reshape(value.shape[leading:]) for value in values]
     return np.stack(short) if mode is Mode.STEP else short[0]

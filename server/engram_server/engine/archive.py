@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
@@ -15,10 +16,12 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    GroupResult,
     Kind,
     Memory,
     Recording,
     ReplayResult,
+    ReplayVerdict,
     Scalar,
     Vault,
     Version,
@@ -26,6 +29,7 @@ from engram_format.catalog import (
 from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
+from engram_format.ports import Perturbation
 from engram_server.engine import describe, differences, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
@@ -37,6 +41,10 @@ from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
 from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
 
+if TYPE_CHECKING:
+    from engram_server.engine.minds import Minds
+    from engram_server.engine.open_minds import OpenMinds
+
 
 class Archive:
     """An archive opened in this process. Thread-safe; close it, or use it in a `with` block."""
@@ -45,11 +53,23 @@ class Archive:
         self._repository = repository
         self._sessions = OpenSessions()
         self._recordings = Recordings(self._find)
+        self._minds: Minds | None = None
+        self._opening = threading.Lock()
 
     @property
     def url(self) -> str:
         """Where the archive is."""
         return self._repository.url
+
+    @property
+    def minds(self) -> Minds:
+        """The minds of this archive's students; their processes end with the archive."""
+        from engram_server.engine.minds import Minds  # not needed for depositing and reading
+
+        with self._opening:
+            if self._minds is None:
+                self._minds = Minds(self)
+            return self._minds
 
     def create_vault(self, name: str) -> Vault:
         """Create a vault with keys of its own; raises `AlreadyExists`."""
@@ -223,9 +243,58 @@ class Archive:
         author: str = "",
     ) -> ReplayResult:
         """Run a student over a stimulus, and save what it did as a new version of `save_to` if given."""
-        from engram_server.engine import replaying  # loads onnxruntime, which depositing and reading do not need
+        from engram_server.engine import replaying  # not needed for depositing and reading
 
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def replay_group(
+        self,
+        students: Sequence[AnyAddress],
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> GroupResult:
+        """Run several students over one stimulus, as one network where that wins, and say in which form and why."""
+        from engram_server.engine import replaying  # not needed for depositing and reading
+
+        return replaying.replay_group(self, students, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> OpenMinds:
+        """Open minds of a student, each with its own state, that advance together; without `minds` as many as the state holds."""
+        from engram_server.engine.open_minds import OpenMinds, open_session
+
+        opened = self.minds.wait(
+            open_session(
+                self,
+                student,
+                minds=minds,
+                execution=execution,
+                constants=constants,
+                initial_state=initial_state,
+                perturbation=perturbation,
+            )
+        )
+        return OpenMinds(self, opened, allow_nan=allow_nan)
+
+    def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
+        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+
+        With `reference` also by the ONNX reference evaluator, over the first steps.
+        """
+        from engram_server.engine import verifying  # not needed for depositing and reading
+
+        return verifying.verify_replay(self, address, reference=reference)
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on."""
@@ -234,7 +303,11 @@ class Archive:
             yield from self._verify(reader, scope, read_data=read_data)
 
     def close(self) -> None:
-        """Let go of threads."""
+        """Let go of threads and processes."""
+        with self._opening:
+            minds, self._minds = self._minds, None
+        if minds is not None:
+            minds.close()
         self._repository.close()
 
     def __enter__(self) -> Self:

@@ -36,7 +36,8 @@ from engram_server.rpc.status import Edge
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE: Final = 4 << 20
+MAX_MESSAGE: Final = 64 << 20
+"""Bytes of one message: a tick of many minds comes in one."""
 
 _FLUSH_S: Final = 1.0
 
@@ -108,8 +109,10 @@ def serving(config: ServeConfig, archive: Archive) -> Iterator[int]:
 @asynccontextmanager
 async def running(config: ServeConfig, archive: Archive) -> AsyncIterator[int]:
     """Serve while the block runs, and tell it the port; afterwards drain, and close the archive in every case."""
+    # Minds advance on the loop that answers: a step is a message to a child process, and no thread waits for it.
+    archive.minds.bind(asyncio.get_running_loop())
     calls = EngineCalls(threads=config.workers)
-    edge = Edge(calls=config.calls)
+    edge = Edge(calls=config.calls, streams=config.streams)
     try:
         server, checks, port = await _started(config, archive, calls, edge)
         log.info("serving %s on %s, port %d", archive.url, config.host, port)
@@ -134,7 +137,14 @@ async def _started(
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive, calls), server)
     recording_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingService(archive, calls), server)
     replay_pb2_grpc.add_ReplayServiceServicer_to_server(
-        ReplayService(archive, calls, inline_bytes=config.inline_bytes), server
+        ReplayService(
+            archive,
+            calls,
+            inline_bytes=config.inline_bytes,
+            message_bytes=MAX_MESSAGE,
+            idle_s=config.minds_idle_s,
+        ),
+        server,
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -150,7 +160,7 @@ def _options(config: ServeConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE),
         ("grpc.max_send_message_length", MAX_MESSAGE),
-        ("grpc.max_concurrent_streams", config.calls),
+        ("grpc.max_concurrent_streams", config.calls + config.streams),
         # A second service on the same port is an error and not a lottery.
         ("grpc.so_reuseport", 0),
         # A client that vanished without a word is noticed within 80 s, and its session becomes free.
