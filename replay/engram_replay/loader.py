@@ -12,7 +12,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from engram_format.errors import Exhausted, InvalidInput
-from engram_replay.gate import check_network, metadata_of
+from engram_replay.gate import GateLimits, check_network, metadata_of
 from engram_replay.signature import Signature, Tensor, read_signature, states_in_metadata
 
 PROVIDER = "CPUExecutionProvider"
@@ -20,6 +20,7 @@ OPTIMISATION = "all"
 THREADS = 1
 
 _MAX_BYTES = 512 << 20
+_LIMITS = GateLimits()
 ORT_ERRORS = (
     ort.EPFail,
     ort.EngineError,
@@ -59,11 +60,17 @@ class Student:
         return f"student {self.sha256[:12]}"
 
 
-def load_student(data: bytes, *, states: Mapping[str, str] | None = None, max_bytes: int = _MAX_BYTES) -> Student:
+def load_student(
+    data: bytes,
+    *,
+    states: Mapping[str, str] | None = None,
+    max_bytes: int = _MAX_BYTES,
+    limits: GateLimits = _LIMITS,
+) -> Student:
     """Load an ONNX network; `states` pairs its state inputs with outputs as `read_signature` says.
 
-    Raises `InvalidInput` if the bytes are no ONNX network that can be replayed, and `Exhausted` if there are more than
-    `max_bytes`.
+    Raises `InvalidInput` if the bytes are no ONNX network that can be replayed, `Refused` if it breaks a rule of the gate, and
+    `Exhausted` if there are more than `max_bytes`.
     """
     if len(data) > max_bytes:
         raise Exhausted(
@@ -71,7 +78,7 @@ def load_student(data: bytes, *, states: Mapping[str, str] | None = None, max_by
         )
     sha256 = hashlib.sha256(data).hexdigest()
     what = f"student {sha256[:12]}"
-    model = check_network(data, what=what)
+    model = check_network(data, what=what, limits=limits)
     metadata = metadata_of(model)
     del model
     try:
