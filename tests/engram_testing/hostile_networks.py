@@ -263,6 +263,13 @@ def chain(length: int) -> onnx.ModelProto:
     return model(node("Neg", [one], [other]) for one, other in pairwise(names))
 
 
+def split_often(nodes: int, parts: int) -> onnx.ModelProto:
+    cuts = [
+        node("Split", ["w"], [f"v{cut}.{part}" for part in range(parts)], num_outputs=parts) for cut in range(nodes)
+    ]
+    return model([*cuts, node("Neg", ["x"], ["y"])], initializers=[stored("w", [0] * 240)])
+
+
 def packed_zeros(count: int) -> bytes:
     """Return a tensor of whole numbers that takes one byte for each and eight once it is read."""
     numbers = tagged(7, count) + bytes(count)

@@ -125,6 +125,7 @@ _MESSAGES: Final = (
         "too-many-fields",
         eight_million_empty_nodes=lambda: net.empty_nodes(8_000_000),
         a_node_of_a_million_inputs=lambda: model([node("Sum", ["x"] * 1_000_000, ["y"])]),
+        nodes_of_many_outputs=lambda: net.split_often(2_000, 80),
         an_attribute_of_a_million_numbers=lambda: computing("ReduceSum", ["x"], axes=range(1_000_000)),
     ),
     *_refused(
@@ -135,13 +136,20 @@ _MESSAGES: Final = (
     *_refused(
         "too-many-values",
         a_node_of_two_thousand_inputs=lambda: model([node("Sum", ["x"] * 2_000, ["y"])]),
+        a_node_of_a_hundred_thousand_attributes=lambda: net.changed(
+            net.passing(), lambda made: [made.graph.node[0].attribute.add() for _ in range(100_000)]
+        ),
         two_thousand_inputs=lambda: model([node("Neg", ["x"], ["y"])], inputs=[X, *map(value, map(str, range(2_000)))]),
     ),
     *_refused(
         "too-many-tensors",
         twenty_thousand_tensors=lambda: holding(*(tensor([1], bytes(4), name=f"w{index}") for index in range(20_000))),
     ),
-    *_refused("too-many-bytes", small_numbers_that_spread_out=lambda: net.packed_zeros(70_000_000)),
+    *_refused(
+        "too-many-bytes",
+        many_small_numbers_that_spread_out=lambda: net.packed_zeros(70_000_000),
+        few_small_numbers_that_spread_out=lambda: net.packed_zeros(9_000_000),
+    ),
     *_refused(
         "too-much-text",
         twenty_million_bytes_of_notes=lambda: net.changed(

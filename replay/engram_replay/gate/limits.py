@@ -12,7 +12,7 @@ class Rule(StrEnum):
     """What a network breaks; sent to clients, so names are never changed and the list only grows."""
 
     TOO_MANY_BYTES = "too-many-bytes"
-    """The file is larger than may be loaded, or would be once its packed numbers are spread out."""
+    """The file is larger than may be loaded, or its lists of small numbers would be once they are spread out."""
     TOO_MANY_FIELDS = "too-many-fields"
     """The message has more parts than a network of the largest size, so that reading it would take too much memory."""
     TOO_MUCH_TEXT = "too-much-text"
@@ -45,7 +45,7 @@ class Rule(StrEnum):
     """With its functions written out, the network has too many nodes."""
     TOO_MANY_NODES = "too-many-nodes"
     TOO_MANY_VALUES = "too-many-values"
-    """A node has too many inputs or outputs, or the network has."""
+    """A node has too many inputs, outputs or attributes, or the network has too many inputs or outputs."""
     TOO_MANY_TENSORS = "too-many-tensors"
     DUPLICATE_NAME = "duplicate-name"
     """Two values have one name."""
@@ -80,9 +80,11 @@ class GateLimits:
     """What a network may be. The defaults hold for any student that one core steps in real time, with much room."""
 
     max_bytes: int = 512 * 2**20
-    """Of the file, and of the message that it is read into."""
-    max_fields: int = 400_000
-    """Parts of the message: ten times those of the largest network of 4,096 nodes; reading a part costs about 1 us and 200 B."""
+    """Of the file; reading it takes as much again."""
+    max_listed: int = 64 * 2**20
+    """Bytes that numbers listed one by one take when read, up to eight times those in the file; weights are raw data instead."""
+    max_fields: int = 250_000
+    """Parts of the message: sixty for each of 4,096 nodes, where exporters write ten to twenty; one costs about 1 us and 200 B."""
     max_text: int = 16 * 2**20
     """Bytes of names, documentation and metadata together; exporters write the program's source into these."""
     max_nodes: int = 4096
@@ -90,7 +92,7 @@ class GateLimits:
     max_depth: int = 16
     """Branches within branches, and functions within functions; what exporters write has three or four."""
     max_values: int = 1024
-    """Inputs or outputs of one node, or of the network."""
+    """Inputs, outputs or attributes of one node; inputs or outputs of the network."""
     max_tensors: int = 16_384
     """Stored in the file, in initializers and attributes."""
     max_rank: int = 32

@@ -45,13 +45,6 @@ def _check_graph(graph: onnx.GraphProto, outer: Sequence[set[str]], gate: Gate) 
 
 def _check_nodes(nodes: Sequence[onnx.NodeProto], scopes: Sequence[set[str]], place: str, gate: Gate) -> None:
     for node in nodes:
-        if max(len(node.input), len(node.output)) > gate.limits.max_values:
-            raise gate.refusal(
-                Rule.TOO_MANY_VALUES,
-                f"has node {shown(node.name)} ({shown(node.op_type)[1:-1]}) of more than {gate.limits.max_values} "
-                "inputs or outputs",
-                remedy="export it in smaller parts, or raise the bound",
-            )
         for name in node.input:
             if name and not any(name in scope for scope in scopes):
                 later = any(name in other.output for other in nodes)

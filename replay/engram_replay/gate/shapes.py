@@ -23,6 +23,8 @@ from engram_replay.gate.walk import FunctionKey, called_by, domain_of, inner_gra
 _RULES: Final = (elementwise, layers, making, moving)
 """The modules that have entered their operators' rules."""
 
+_OUTPUT: Final = 6
+"""The work for an output, where that for an input is 1."""
 _NOT_PLAIN: Final = LOOPS | RANDOM | {"If"}
 
 Names: TypeAlias = dict[str, Value | onnx.TensorProto]
@@ -84,7 +86,7 @@ class _Follower:
         certain: bool,
     ) -> None:
         for node in nodes:
-            self._charge(len(node.input) + len(node.output))
+            self._charge(len(node.input) + _OUTPUT * len(node.output))
             for attribute in node.attribute:
                 self._charge(1 + len(attribute.ints) + len(attribute.floats))
             call = Call(
@@ -139,9 +141,10 @@ class _Follower:
         self.work += work
         if self.work > self.gate.limits.max_fields:
             raise self.gate.refusal(
-                Rule.FUNCTION_BOMB,
-                f"consists of more than {self.gate.limits.max_fields} names and attributes once its functions are written out",
-                remedy="export it without functions",
+                Rule.FUNCTION_BOMB if self.functions else Rule.TOO_MANY_FIELDS,
+                f"has more than {self.gate.limits.max_fields} names and attributes"
+                f"{' once its functions are written out' if self.functions else ''}",
+                remedy="export a smaller network",
             )
 
     def _call(self, function: onnx.FunctionProto, call: Call) -> Sequence[Value]:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import onnx
 
-from engram_replay.gate.limits import Gate, Rule
+from engram_replay.gate.limits import Gate, Rule, shown
 
 FunctionKey: TypeAlias = tuple[str, str, str]
 """Domain, name and overload."""
@@ -59,7 +59,7 @@ def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
 
 
 def check_extent(model: onnx.ModelProto, gate: Gate) -> None:
-    """Refuse a network of too many nodes, or of branches that lie too deep; all later walks rely on it."""
+    """Refuse a network of too many nodes, of too large ones, or of branches too deep; all later walks rely on it."""
     limits = gate.limits
     waiting = [(model.graph.node, 1), *((function.node, 1) for function in model.functions)]
     count = 0
@@ -73,6 +73,13 @@ def check_extent(model: onnx.ModelProto, gate: Gate) -> None:
                 remedy="export a smaller network, or raise the bound",
             )
         for node in nodes:
+            if max(len(node.input), len(node.output), len(node.attribute)) > limits.max_values:
+                raise gate.refusal(
+                    Rule.TOO_MANY_VALUES,
+                    f"has node {shown(node.name)} ({shown(node.op_type)[1:-1]}) of more than {limits.max_values} inputs, "
+                    "outputs or attributes",
+                    remedy="export it in smaller parts, or raise the bound",
+                )
             for graph in inner_graphs(node):
                 if depth >= limits.max_depth:
                     raise gate.refusal(

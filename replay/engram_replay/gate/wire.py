@@ -40,7 +40,7 @@ class _Field:
     wire_type: int
     repeated: bool
     spread: int
-    """Bytes in memory of what one byte of a packed list may hold."""
+    """Bytes in memory of what one byte of a packed list may hold, where that is more than one; else 0."""
     parts: Mapping[int, _Field]
     """The fields of the message that stands in this one; empty otherwise."""
 
@@ -52,7 +52,7 @@ def check_cost(data: bytes, gate: Gate) -> None:
     outer: list[tuple[int, Mapping[int, _Field]]] = []
     at, end = 0, len(data)
     left = limits.max_fields
-    text = size = 0
+    text = listed = 0
     has_graph = False
     while True:
         if at >= end:
@@ -90,9 +90,9 @@ def check_cost(data: bytes, gate: Gate) -> None:
                 if text > limits.max_text:
                     raise _too_much_text(gate)
                 _check_utf8(data, at, stop, gate)
-            size += length * field.spread
-            if size > limits.max_bytes:
-                raise _too_many_bytes(gate)
+            listed += length * field.spread
+            if listed > limits.max_listed:
+                raise _too_many_numbers(gate)
             at = stop
         elif wire_type != field.wire_type:
             raise _malformed(gate)
@@ -150,10 +150,10 @@ def _too_much_text(gate: Gate) -> Refused:
     )
 
 
-def _too_many_bytes(gate: Gate) -> Refused:
+def _too_many_numbers(gate: Gate) -> Refused:
     return gate.refusal(
         Rule.TOO_MANY_BYTES,
-        f"would take more than {gate.limits.max_bytes} bytes when read",
+        f"lists numbers one by one that would take more than {gate.limits.max_listed} bytes when read",
         remedy="export it with tensors as raw data, or raise the bound",
     )
 
@@ -200,7 +200,7 @@ def _fields_of(message: Descriptor, known: dict[str, dict[int, _Field]]) -> dict
 
 def _spread(kind: int, wire_type: int) -> int:
     if wire_type != _VARINT:
-        return 1
+        return 0
     return 4 if kind in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_ENUM) else 8
 
 
