@@ -17,6 +17,7 @@ from engram_format.catalog import (
     ArtifactSpec,
     Change,
     Finding,
+    Folder,
     Kind,
     Memory,
     Recording,
@@ -63,8 +64,12 @@ class Deposit(Protocol):
         """Close the artifact; raises `InvalidInput` if size or SHA-256 (hex) of what arrived differ from what was announced."""
         ...
 
-    def commit(self, *, message: str, author: str) -> Version:
-        """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
+        """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
+
+        `folders` says what is known of folders in it, those that hold nothing among them; of other folders the version
+        knows what the one before it did.
+        """
         ...
 
     def close(self) -> None:
@@ -124,6 +129,10 @@ class Archive(Protocol):
 
         Those up to the path `after` are left out.
         """
+        ...
+
+    def folders(self, address: Address) -> Iterator[Folder]:
+        """Yield what is known of the folders of a version, or of the one at the address's path and those in it, by path."""
         ...
 
     def artifact(self, address: AnyAddress) -> Artifact:

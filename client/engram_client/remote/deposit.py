@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Literal, NoReturn, Protocol, Self
@@ -12,9 +12,9 @@ from typing import Final, Literal, NoReturn, Protocol, Self
 import grpc
 
 from engram.v1 import archive_pb2 as pb
-from engram.v1.values import artifact_of, fitting, message_of_spec, version_of
+from engram.v1.values import artifact_of, fitting, message_of_spec, messages_of_folders, version_of
 from engram_client.remote.errors import error_of, error_of_kind
-from engram_format.catalog import Artifact, ArtifactSpec, Version
+from engram_format.catalog import Artifact, ArtifactSpec, Folder, Version
 from engram_format.errors import EngramError, Precondition, Unavailable
 from engram_layout import Plan
 
@@ -107,8 +107,10 @@ class RemoteDeposit:
         self._begun = False
         return artifact
 
-    def commit(self, *, message: str, author: str) -> Version:
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
         """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+        for group in messages_of_folders(folders):
+            self._send(pb.DepositRequest(folders=pb.DepositRequest.Folders(folders=group)))
         with fitting("the version's message or author"):
             step = pb.DepositRequest(commit=pb.DepositRequest.Commit(message=message, author=author))
         self._version = version_of(self._ask(step, "committed").committed.version)

@@ -63,6 +63,8 @@ class ArchiveServiceStub:
     """Returns one version."""
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_archive_pb2.ListArtifactsRequest, _archive_pb2.ListArtifactsResponse]
     """Lists the artifacts of a version, by path; all pages show the version that the first one showed."""
+    ListFolders: _grpc.UnaryStreamMultiCallable[_archive_pb2.ListFoldersRequest, _archive_pb2.ListFoldersResponse]
+    """Streams what is known of the folders of a version, by path."""
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_archive_pb2.GetArtifactRequest, _archive_pb2.GetArtifactResponse]
     """Returns one artifact, by name or by content."""
     Deposit: _grpc.StreamStreamMultiCallable[_archive_pb2.DepositRequest, _archive_pb2.DepositResponse]
@@ -99,6 +101,8 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     """Returns one version."""
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_archive_pb2.ListArtifactsRequest, _archive_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Lists the artifacts of a version, by path; all pages show the version that the first one showed."""
+    ListFolders: _aio.UnaryStreamMultiCallable[_archive_pb2.ListFoldersRequest, _archive_pb2.ListFoldersResponse]  # type: ignore[assignment]
+    """Streams what is known of the folders of a version, by path."""
     GetArtifact: _aio.UnaryUnaryMultiCallable[_archive_pb2.GetArtifactRequest, _archive_pb2.GetArtifactResponse]  # type: ignore[assignment]
     """Returns one artifact, by name or by content."""
     Deposit: _aio.StreamStreamMultiCallable[_archive_pb2.DepositRequest, _archive_pb2.DepositResponse]  # type: ignore[assignment]
@@ -180,6 +184,14 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_archive_pb2.ListArtifactsResponse, _abc.Awaitable[_archive_pb2.ListArtifactsResponse]]:
         """Lists the artifacts of a version, by path; all pages show the version that the first one showed."""
+
+    @_abc_1.abstractmethod
+    def ListFolders(
+        self,
+        request: _archive_pb2.ListFoldersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_archive_pb2.ListFoldersResponse], _abc.AsyncIterator[_archive_pb2.ListFoldersResponse]]:
+        """Streams what is known of the folders of a version, by path."""
 
     @_abc_1.abstractmethod
     def GetArtifact(

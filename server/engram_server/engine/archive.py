@@ -15,6 +15,7 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    Folder,
     Kind,
     Memory,
     Recording,
@@ -98,6 +99,11 @@ class Archive:
         commit = reader.commit(name, address.version)
         for found in reader.entries(commit, below=address.path, after=after):
             yield describe.artifact(address.vault, found)
+
+    def folders(self, address: Address) -> Iterator[Folder]:
+        """Yield what is known of the folders of a version, or of the one at the address's path and those in it, by path."""
+        reader, name = self._memory(address)
+        yield from reader.folders(reader.commit(name, address.version), below=address.path)
 
     def artifact(self, address: AnyAddress) -> Artifact:
         """Return one artifact with its metadata, by address or by content; raises `NotFound`."""

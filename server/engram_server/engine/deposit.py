@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
 from engram_format.address import Address
-from engram_format.catalog import Artifact, ArtifactSpec, Version
+from engram_format.catalog import Artifact, ArtifactSpec, Folder, Version
 from engram_layout import Plan
 from engram_server.engine import describe
 from engram_store.deposit import DepositSession
@@ -54,9 +54,13 @@ class Deposit:
         """
         return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._session.next_number)
 
-    def commit(self, *, message: str, author: str) -> Version:
-        """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
-        return describe.version(self._memory.vault, self._session.commit(message=message, author=author))
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
+        """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
+
+        `folders` says what is known of folders in it, those that hold nothing among them.
+        """
+        commit = self._session.commit(message=message, author=author, folders=folders)
+        return describe.version(self._memory.vault, commit)
 
     def close(self) -> None:
         """Let go of the session's resources; uncommitted, it stays resumable."""

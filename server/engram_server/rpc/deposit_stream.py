@@ -10,8 +10,10 @@ from typing import Final
 
 from engram.v1 import archive_pb2 as pb
 from engram.v1.names import parse_name
-from engram.v1.values import message_of_artifact, message_of_version, spec_of
+from engram.v1.values import folder_of, message_of_artifact, message_of_version, spec_of
+from engram_format.catalog import Folder
 from engram_format.errors import EngramError, FormatError, InvalidInput, Unavailable
+from engram_format.folders import MAX_FOLDERS
 from engram_layout.plan import MAX_PLAN_BYTES, Plan
 from engram_server.engine import Archive, Deposit
 from engram_server.rpc.calls import EngineCalls
@@ -68,6 +70,7 @@ class _Stream:
         self._path = ""
         self._unreported = 0
         self._plan = bytearray()
+        self._folders: list[Folder] = []
 
     def opened(self) -> pb.DepositResponse:
         """Say what the session has committed."""
@@ -86,6 +89,9 @@ class _Stream:
                 return self._write(step.data)
             case "plan":
                 self._take_plan(step.plan)
+                return None
+            case "folders":
+                self._take_folders(step.folders)
                 return None
             case "begin" | "end" | "commit":
                 try:
@@ -109,13 +115,19 @@ class _Stream:
         if step.HasField("end"):
             artifact = self._deposit.end(sha256=step.end.sha256)
             return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
-        version = self._deposit.commit(message=step.commit.message, author=step.commit.author)
+        folders, self._folders = self._folders, []
+        version = self._deposit.commit(message=step.commit.message, author=step.commit.author, folders=folders)
         return pb.DepositResponse(committed=pb.DepositResponse.Committed(version=message_of_version(version)))
 
     def _take_plan(self, data: bytes) -> None:
         if len(data) > MAX_DATA or len(self._plan) + len(data) > MAX_PLAN_BYTES:
             raise InvalidInput(f"a plan has at most {MAX_PLAN_BYTES} bytes, sent in steps of at most {MAX_DATA}")
         self._plan += data
+
+    def _take_folders(self, step: pb.DepositRequest.Folders) -> None:
+        if len(self._folders) + len(step.folders) > MAX_FOLDERS:
+            raise InvalidInput(f"a version has at most {MAX_FOLDERS} folders: use several memories")
+        self._folders += map(folder_of, step.folders)
 
     def _write(self, data: bytes) -> pb.DepositResponse | None:
         if len(data) > MAX_DATA:
