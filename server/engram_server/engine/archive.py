@@ -1,4 +1,7 @@
-"""The facade: every use case of an archive, once, without transport. The command line and gRPC are two doors to it."""
+"""The facade: every use case of an archive, once, without transport. The command line and gRPC are two doors to it.
+
+What looking and finding do not need is loaded at first use, for a command is to answer at once.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
@@ -27,16 +30,15 @@ from engram_format.catalog import (
 from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
-from engram_server.engine import describe, differences, finding
-from engram_server.engine.deposit import Deposit
+from engram_server.engine import describe, finding
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
-from engram_store.annotation import Annotation
-from engram_store.difference import Side
-from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
-from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
+
+if TYPE_CHECKING:
+    from engram_server.engine.deposit import Deposit
+    from engram_store.difference import Side
 
 
 class Archive:
@@ -112,6 +114,8 @@ class Archive:
 
     def open_deposit(self, memory: Address, *, session: str) -> Deposit:
         """Open or resume the deposit session `session` into a memory, which is made if it is new."""
+        from engram_server.engine.deposit import Deposit
+
         name = _memory_name(memory)
         if memory.version is not None or memory.path is not None:
             raise InvalidInput(f"a deposit goes into a memory, not into {memory}: write {memory.vault}/{name}")
@@ -186,6 +190,8 @@ class Archive:
         Its bytes are not touched. Raises `Conflict` where the artifact was replaced meanwhile, and `Precondition` where
         the address names an older version.
         """
+        from engram_store.annotation import Annotation
+
         reader, name = self._memory(address)
         if address.path is None:
             raise InvalidInput(f"{address} names no artifact: write vault/memory:path")
@@ -208,6 +214,8 @@ class Archive:
         Bytes that cannot be read raise `Damaged` where they end, and the next artifact follows; bytes that are not taken
         before the next artifact is asked for are skipped.
         """
+        from engram_store.many import read_many
+
         reader, name = self._memory(address)
         commit = reader.history().at(name, address.version)
         for found, manifest, pieces in read_many(reader, reader.entries(commit, below=address.path)):
@@ -218,6 +226,8 @@ class Archive:
 
         What is the same in both is left out. Across vaults nothing is shared.
         """
+        from engram_server.engine import differences
+
         return differences.changes(self._side(first), self._side(second))
 
     def replay(
@@ -252,6 +262,8 @@ class Archive:
         self.close()
 
     def _verify(self, reader: VaultReader, scope: Address | None, *, read_data: bool) -> Iterator[Finding]:
+        from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
+
         log = list(verify_log(reader))
         yield from log
         if any(
@@ -271,6 +283,8 @@ class Archive:
         yield from verify_versions(reader, [commit], below=scope.path, read_data=read_data)
 
     def _side(self, address: Address) -> Side:
+        from engram_store.difference import Side
+
         reader, name = self._memory(address)
         return Side(reader, reader.commit(name, address.version), address.path)
 

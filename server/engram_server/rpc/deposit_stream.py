@@ -15,7 +15,8 @@ from engram_format.catalog import Folder
 from engram_format.errors import EngramError, FormatError, InvalidInput, Unavailable
 from engram_format.folders import MAX_FOLDERS
 from engram_layout.plan import MAX_PLAN_BYTES, Plan
-from engram_server.engine import Archive, Deposit
+from engram_server.engine import Archive
+from engram_server.engine.deposit import Deposit
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.status import sentence
 
