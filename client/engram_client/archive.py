@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 class Deposit(Protocol):
     """One open deposit session: several artifacts, one version.
 
-    For each artifact: `begin`, `write` from the offset that `begin` returned, `end`. Then `commit`. A session that was cut
-    is opened again under the same id and goes on from what was durable. Closing without `commit` leaves it resumable.
+    For each artifact: `begin`, `write` from the offset that `begin` returned, `end`; or `put`, if it is small. Then `commit`.
+    A session that was cut is opened again under the same id and goes on from what was durable. Closing without `commit` leaves
+    it resumable.
     """
 
     @property
@@ -62,6 +63,13 @@ class Deposit(Protocol):
 
     def end(self, *, sha256: str) -> Artifact:
         """Close the artifact; raises `InvalidInput` if size or SHA-256 (hex) of what arrived differ from what was announced."""
+        ...
+
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: Plan | None = None) -> Callable[[], Artifact]:
+        """Deposit a whole artifact of at most 1 MiB; return what waits until it has arrived, and returns it or raises.
+
+        Where the archive is far, several may be on the way. After one has failed, the session is to be opened again.
+        """
         ...
 
     def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:

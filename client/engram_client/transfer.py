@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,9 @@ from engram_layout import HEAD_BYTES, Planned
 from engram_layout.sandbox import PlannerProcess
 
 _READ_BYTES = 1 << 20
+_SMALL_BYTES = 64 << 10
+"""A file up to this size is sent whole: to ask how much of it had arrived before a cut would take longer than to send it."""
+_ON_THE_WAY = 64
 _PERMISSIONS = 0o777
 
 
@@ -209,25 +213,43 @@ class _Sending:
     arrived: Arrived
 
     def send(self, sources: Sequence[Source]) -> None:
+        """Send all files; small ones without waiting for one to arrive before the next is sent, a bounded number of them."""
         total, done = sum(source.size for source in sources), 0
+        waiting: deque[Callable[[], Arrival]] = deque()
         for source in sources:
-            for position in self._send_one(source):
-                self.progress(Advance(str(source.path), done + position, total))
+            if source.size <= _SMALL_BYTES:
+                waiting.append(self._put(source))
+                self.progress(Advance(str(source.path), done + source.size, total))
+            else:
+                self._settle(waiting)
+                for position in self._send_one(source):
+                    self.progress(Advance(str(source.path), done + position, total))
+            self._settle(waiting, left=_ON_THE_WAY)
             done += source.size
+        self._settle(waiting)
+
+    def _settle(self, waiting: deque[Callable[[], Arrival]], *, left: int = 0) -> None:
+        """Wait until no more than so many files are on their way."""
+        while len(waiting) > left:
+            self.arrived(waiting.popleft()())
+
+    def _put(self, source: Source) -> Callable[[], Arrival]:
+        """Send a small file as a whole, and return what waits until it has arrived."""
+        with _opened(source) as file:
+            planned = self._planned(file, source)
+            spec = self._spec(planned, source)
+            data = _read(file, source, source.size + 1)
+            if len(data) != source.size:
+                raise _changed(source, "grew" if len(data) > source.size else "shrank")
+            _check_still(file, source)
+        arriving = self.deposit.put(spec, data, sha256=hashlib.sha256(data).hexdigest(), plan=planned.plan)
+        return lambda: Arrival(arriving(), planned.plan.description)
 
     def _send_one(self, source: Source) -> Iterator[int]:
         """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
         with _opened(source) as file:
             planned = self._planned(file, source)
-            spec = replace(
-                self.template,
-                path=source.artifact,
-                size=source.size,
-                time_ns=source.time_ns,
-                mode=source.mode,
-                metadata={**self._fitting(planned, source), **self.template.metadata},
-            )
-            offset = self.deposit.begin(spec, planned.plan)
+            offset = self.deposit.begin(self._spec(planned, source), planned.plan)
             digest, position = hashlib.sha256(), 0
             while position < source.size:
                 piece = _read(file, source, min(_READ_BYTES, source.size - position))
@@ -240,11 +262,19 @@ class _Sending:
                 yield position
             if _read(file, source, 1):
                 raise _changed(source, "grew")
-            with local_errors(source.path, "read"):
-                _check_unchanged(source, os.fstat(file.fileno()))
-            _check_unchanged(source, _status_by_name(source))
+            _check_still(file, source)
             artifact = self.deposit.end(sha256=digest.hexdigest())
         self.arrived(Arrival(artifact, planned.plan.description))
+
+    def _spec(self, planned: Planned, source: Source) -> ArtifactSpec:
+        return replace(
+            self.template,
+            path=source.artifact,
+            size=source.size,
+            time_ns=source.time_ns,
+            mode=source.mode,
+            metadata={**self._fitting(planned, source), **self.template.metadata},
+        )
 
     def _fitting(self, planned: Planned, source: Source) -> Metadata:
         """Return what can be kept of what the file says of itself, beside what the depositor says."""
@@ -305,6 +335,13 @@ def _check_unchanged(source: Source, status: os.stat_result) -> None:
         raise _changed(source, "grew" if status.st_size > source.size else "shrank")
     if status.st_mtime_ns != source.time_ns:
         raise _changed(source, "was written to")
+
+
+def _check_still(file: BinaryIO, source: Source) -> None:
+    """Raise unless the file that has been read is still what it was, and has its name."""
+    with local_errors(source.path, "read"):
+        _check_unchanged(source, os.fstat(file.fileno()))
+    _check_unchanged(source, _status_by_name(source))
 
 
 def _changed(source: Source, what: str) -> InvalidInput:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -17,8 +19,8 @@ import zarr
 from engram_client.folder import restore_folder
 from engram_client.transfer import deposit_files
 from engram_format.address import Address
-from engram_format.catalog import FindingKind, Kind
-from engram_format.errors import InvalidInput
+from engram_format.catalog import ArtifactSpec, FindingKind, Kind
+from engram_format.errors import InvalidInput, Precondition
 
 EDF = Path(__file__).parent.parent / "data" / "eeg_mne" / "test.edf"
 RNG = np.random.default_rng(0)
@@ -244,3 +246,48 @@ def test_many_artifacts_are_read_in_order_and_those_not_wanted_are_skipped(archi
     assert [found.address.path for found in archive.artifacts(memory, after=after)] == sorted(wanted)[121:]
     below = [path for path in sorted(wanted) if path.startswith("3/")]
     assert [found.address.path for found in archive.artifacts(memory.of("3"), after=below[4])] == below[5:]
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_whole_artifacts_are_on_the_way_together_and_arrive_in_order(archive):
+    memory, session = Address("lab", "whole"), secrets.token_hex(16)
+    files = {f"{number:03}": RNG.bytes(number * 40) for number in range(300)}
+    with archive.open_deposit(memory, session=session) as deposit:
+        arriving = [
+            deposit.put(ArtifactSpec(path=path, size=len(data), mode=0o640), data, sha256=digest_of(data))
+            for path, data in files.items()
+        ]
+        long = RNG.bytes(3 << 20)
+        assert deposit.begin(ArtifactSpec(path="long", size=len(long))) == 0
+        deposit.write(long)
+        deposit.end(sha256=digest_of(long))
+        artifacts = [wait() for wait in arriving]
+        assert [(artifact.address.path, artifact.mode) for artifact in artifacts] == [(path, 0o640) for path in files]
+        assert deposit.commit(message="", author="a test").added == 301
+    read = {artifact.address.path: b"".join(pieces) for artifact, pieces in archive.read_all(memory)}
+    assert read == files | {"long": long}
+
+
+def test_a_whole_artifact_that_does_not_have_its_digest_keeps_the_session_from_its_version(archive):
+    memory = Address("lab", "not-whole")
+    with archive.open_deposit(memory, session=secrets.token_hex(16)) as deposit:
+        with pytest.raises(InvalidInput, match="it changed during the deposit"):
+            deposit.put(ArtifactSpec(path="a", size=4), b"data", sha256=digest_of(b"other"))()
+        with pytest.raises(Precondition, match="it changed during the deposit"):
+            deposit.put(ArtifactSpec(path="b", size=4), b"data", sha256=digest_of(b"data"))()
+        with pytest.raises(Precondition, match="it changed during the deposit"):
+            deposit.commit(message="", author="a test")
+
+
+def test_a_whole_artifact_is_sent_again_after_a_cut(archive):
+    memory, session, data = Address("lab", "whole-again"), secrets.token_hex(16), RNG.bytes(60_000)
+    for _ in range(2):
+        with archive.open_deposit(memory, session=session) as deposit:
+            deposit.put(ArtifactSpec(path="a", size=len(data)), data, sha256=digest_of(data))()
+    with archive.open_deposit(memory, session=session) as deposit:
+        deposit.put(ArtifactSpec(path="a", size=len(data)), data, sha256=digest_of(data))
+        version = deposit.commit(message="", author="a test")
+    assert b"".join(archive.read(version.address.of("a"))) == data

@@ -100,6 +100,11 @@ class SimulatedDeposit:
         self._ended[spec.path] = (spec, data)
         return self._archive.artifact_value(self._session.memory.at(1), spec, data)
 
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: object = None) -> Callable[[], Artifact]:
+        self.write(data[self.begin(spec, plan) :])
+        artifact = self.end(sha256=sha256)
+        return lambda: artifact
+
     def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
         self._archive.called()
         if self._session.version is None:

@@ -1029,6 +1029,40 @@ class DepositRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Put(_message.Message):
+        """Begins an artifact, sends all its bytes and closes it: for small ones, of which several may be on the way."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SPEC_FIELD_NUMBER: _builtins.int
+        PLAN_FIELD_NUMBER: _builtins.int
+        DATA_FIELD_NUMBER: _builtins.int
+        SHA256_FIELD_NUMBER: _builtins.int
+        plan: _builtins.bytes
+        """Its plan, or nothing."""
+        data: _builtins.bytes
+        """All its bytes, at most 1 MiB; those that are already durable are passed over."""
+        sha256: _builtins.str
+        """SHA-256 of the artifact's bytes, 64 hex digits."""
+        @_builtins.property
+        def spec(self) -> Global___ArtifactSpec:
+            """What the artifact is."""
+
+        def __init__(
+            self,
+            *,
+            spec: Global___ArtifactSpec | None = ...,
+            plan: _builtins.bytes = ...,
+            data: _builtins.bytes = ...,
+            sha256: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "plan", b"plan", "sha256", b"sha256", "spec", b"spec"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Commit(_message.Message):
         """Makes all ended artifacts one version; repeating it answers the same version."""
 
@@ -1081,6 +1115,7 @@ class DepositRequest(_message.Message):
     COMMIT_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     FOLDERS_FIELD_NUMBER: _builtins.int
+    PUT_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next bytes of the artifact, at most 1 MiB; answered by a `progress` now and then."""
     plan: _builtins.bytes
@@ -1107,6 +1142,10 @@ class DepositRequest(_message.Message):
     def folders(self) -> Global___DepositRequest.Folders:
         """Some of the folders of the version; sent before `commit`, as often as need be, or not at all."""
 
+    @_builtins.property
+    def put(self) -> Global___DepositRequest.Put:
+        """Answered by `ended` or `failed`."""
+
     def __init__(
         self,
         *,
@@ -1117,12 +1156,13 @@ class DepositRequest(_message.Message):
         commit: Global___DepositRequest.Commit | None = ...,
         plan: _builtins.bytes = ...,
         folders: Global___DepositRequest.Folders | None = ...,
+        put: Global___DepositRequest.Put | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "folders", b"folders", "open", b"open", "plan", b"plan", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "folders", b"folders", "open", b"open", "plan", b"plan", "put", b"put", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "folders", b"folders", "open", b"open", "plan", b"plan", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "folders", b"folders", "open", b"open", "plan", b"plan", "put", b"put", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "begin", "data", "end", "commit", "plan", "folders"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "begin", "data", "end", "commit", "plan", "folders", "put"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
@@ -1284,7 +1324,7 @@ class DepositResponse(_message.Message):
 
     @_builtins.property
     def ended(self) -> Global___DepositResponse.Ended:
-        """To `end`."""
+        """To `end` or `put`."""
 
     @_builtins.property
     def committed(self) -> Global___DepositResponse.Committed:
@@ -1292,7 +1332,7 @@ class DepositResponse(_message.Message):
 
     @_builtins.property
     def failed(self) -> Global___DepositResponse.Failed:
-        """To `begin`, `end` or `commit`."""
+        """To `begin`, `end`, `put` or `commit`."""
 
     def __init__(
         self,

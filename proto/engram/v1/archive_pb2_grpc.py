@@ -185,7 +185,7 @@ class ArchiveServiceServicer:
         """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
         names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
         tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-        An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+        An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

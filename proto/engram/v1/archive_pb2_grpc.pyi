@@ -71,7 +71,7 @@ class ArchiveServiceStub:
     """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
     names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
     tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-    An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+    An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
     """
     Restore: _grpc.UnaryStreamMultiCallable[_archive_pb2.RestoreRequest, _archive_pb2.RestoreResponse]
     """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
@@ -109,7 +109,7 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
     names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
     tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-    An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+    An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
     """
     Restore: _aio.UnaryStreamMultiCallable[_archive_pb2.RestoreRequest, _archive_pb2.RestoreResponse]  # type: ignore[assignment]
     """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
@@ -210,7 +210,7 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
         names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
         tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-        An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+        An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
         """
 
     @_abc_1.abstractmethod

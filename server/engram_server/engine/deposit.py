@@ -54,6 +54,13 @@ class Deposit:
         """
         return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._session.next_number)
 
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: Plan | None = None) -> Callable[[], Artifact]:
+        """Deposit a whole artifact; return what returns it. Nothing is left to wait for."""
+        offset = self.begin(spec, plan)
+        self.write(memoryview(data)[offset:])
+        artifact = self.end(sha256=sha256)
+        return lambda: artifact
+
     def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
         """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
 

@@ -94,7 +94,7 @@ class _Stream:
             case "folders":
                 self._take_folders(step.folders)
                 return None
-            case "begin" | "end" | "commit":
+            case "begin" | "end" | "put" | "commit":
                 try:
                     return self._answer(step)
                 except EngramError as error:
@@ -113,12 +113,21 @@ class _Stream:
             offset = self._deposit.begin(spec, _plan(told) if told else None)
             self._path, self._unreported = spec.path, 0
             return pb.DepositResponse(begun=pb.DepositResponse.Begun(committed_offset=offset))
+        if step.HasField("put"):
+            return self._put(step.put)
         if step.HasField("end"):
             artifact = self._deposit.end(sha256=step.end.sha256)
             return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
         folders, self._folders = self._folders, []
         version = self._deposit.commit(message=step.commit.message, author=step.commit.author, folders=folders)
         return pb.DepositResponse(committed=pb.DepositResponse.Committed(version=message_of_version(version)))
+
+    def _put(self, step: pb.DepositRequest.Put) -> pb.DepositResponse:
+        _check_data(step.data)
+        offset = self._deposit.begin(spec_of(step.spec), _plan(step.plan) if step.plan else None)
+        self._deposit.write(memoryview(step.data)[offset:])
+        artifact = self._deposit.end(sha256=step.sha256)
+        return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
 
     def _take_plan(self, data: bytes) -> None:
         if len(data) > MAX_DATA or len(self._plan) + len(data) > MAX_PLAN_BYTES:
@@ -131,8 +140,7 @@ class _Stream:
         self._folders += map(folder_of, step.folders)
 
     def _write(self, data: bytes) -> pb.DepositResponse | None:
-        if len(data) > MAX_DATA:
-            raise InvalidInput(f"{len(data)} bytes arrived in one step: send at most {MAX_DATA}")
+        _check_data(data)
         self._deposit.write(data)
         self._unreported += len(data)
         if self._unreported < PROGRESS_EVERY:
@@ -140,6 +148,11 @@ class _Stream:
         self._unreported = 0
         durable = self._deposit.durable(self._path)
         return pb.DepositResponse(progress=pb.DepositResponse.Progress(committed_offset=durable))
+
+
+def _check_data(data: bytes) -> None:
+    if len(data) > MAX_DATA:
+        raise InvalidInput(f"{len(data)} bytes arrived in one step: send at most {MAX_DATA}")
 
 
 def _plan(data: bytes) -> Plan:
