@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engram_format.array_type import Filter
 from engram_format.errors import Damaged
@@ -91,6 +92,7 @@ class _Slice:
         self._frames, self._recipe, self._cache = frames, recipe, cache
         storage = series.storage
         self._chunks = storage.offsets if isinstance(storage, Chunked) and storage.filters else None
+        self._offsets: NDArray[np.uint64] | None = None  # of all chunks in their order, sorted once they are needed
         self._what, self._size = f"series {series.info.name!r:.200}", size
         self._blocks = blocks(series, selection)
         self._planned: deque[_Step] = deque()
@@ -121,28 +123,45 @@ class _Slice:
     def buffers(self, step: _Step) -> Iterator[bytes | memoryview]:
         """Yield the bytes of a block's extents without filters, in order."""
         for number, (extent, pieces) in enumerate(zip(step.block.extents, step.pieces, strict=True)):
-            held = [(piece, self._frame(key)) for piece, key in pieces]
-            for _, key in pieces:
+            if len(pieces) == 1:
+                piece, key = pieces[0]
+                frame = self._frame(key)
                 self._release(key)
-            chunk = self._chunk(extent, *held[0]) if len(held) == 1 else None
-            if chunk is not None:
-                yield chunk
-                continue
-            parts = [
-                self._original(frame, piece)[max(extent.start - piece.start, 0) : extent.stop - piece.start]
-                for piece, frame in held
-            ]
-            yield step.block.unfilter(number, parts[0] if len(parts) == 1 else b"".join(parts))
+                chunk = self._chunk(extent, piece, frame)
+                yield step.block.unfilter(number, self._part(extent, piece, frame)) if chunk is None else chunk
+            else:
+                yield step.block.unfilter(number, self._joined(extent, pieces))
+
+    def _joined(self, extent: Extent, pieces: list[tuple[Piece, int]]) -> memoryview:
+        """Return an extent out of several frames: each is copied when it arrives, while others are decoded, and let go."""
+        whole = memoryview(np.empty(extent.stop - extent.start, np.uint8))
+        for piece, key in pieces:
+            frame = self._frame(key)
+            self._release(key)
+            start = max(piece.start - extent.start, 0)
+            whole[start : min(piece.stop, extent.stop) - extent.start] = self._part(extent, piece, frame)
+        return whole
+
+    def _part(self, extent: Extent, piece: Piece, frame: Held) -> memoryview:
+        """Return what a frame holds of an extent."""
+        return self._original(frame, piece)[max(extent.start - piece.start, 0) : extent.stop - piece.start]
 
     def _chunk(self, extent: Extent, piece: Piece, frame: Held) -> memoryview | None:
         """Return a chunk without filters out of a frame that holds it so; `None` where it does not."""
         if self._chunks is None or not isinstance(frame, Unfiltered) or not _same(frame.filters, extent.filters):
             return None
-        inside = np.sort(self._chunks[(self._chunks >= piece.start) & (self._chunks < piece.stop)])
-        place, size = int(np.searchsorted(inside, extent.start)), extent.unfiltered
-        if len(frame.chunks) != len(inside) * size or inside[0] != piece.start or inside[place] != extent.start:
+        if self._offsets is None:
+            self._offsets = np.sort(self._chunks, kind="stable")  # which is quick where they are in order already
+        wanted = np.array([piece.start, extent.start, piece.stop], np.uint64)  # of their type, lest all be converted
+        first, place, end = np.searchsorted(self._offsets, wanted).tolist()
+        size = extent.unfiltered
+        if (
+            len(frame.chunks) != (end - first) * size
+            or self._offsets[first] != piece.start
+            or self._offsets[place] != extent.start
+        ):
             return None  # the frame holds other chunks than the description says
-        return frame.chunks[place * size : (place + 1) * size]
+        return frame.chunks[(place - first) * size : (place - first + 1) * size]
 
     def _original(self, frame: Held, piece: Piece) -> memoryview:
         if isinstance(frame, Unfiltered):
