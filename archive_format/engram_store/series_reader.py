@@ -20,14 +20,12 @@ from engram_format.errors import Damaged
 from engram_format.location import Location
 from engram_format.series import Chunked, Series
 from engram_format.slicing import Block, Extent, Numbers, Selection, blocks
+from engram_store.budget import Budget
 from engram_store.frames import FrameReader, Unfiltered
 from engram_store.recipe import Piece, Recipe
 
 _MAX_SHARED_FRAMES: Final = 64
 """Up to so many frames are held from one block of a slice to the next, which often needs the last of them again."""
-
-_SPAN_ORIGINALS: Final = 3 * 2**20
-"""A slice is short: its frames are fetched and decoded in parallel rather than in few long spans."""
 
 
 Held = memoryview | Unfiltered
@@ -64,15 +62,24 @@ class FrameCache:
 
 
 def read_series(
-    frames: FrameReader, recipe: Recipe, series: Series, selection: Selection, *, size: int, cache: FrameCache
+    frames: FrameReader,
+    recipe: Recipe,
+    series: Series,
+    selection: Selection,
+    *,
+    size: int,
+    cache: FrameCache,
+    budget: Budget,
 ) -> Generator[Numbers, None, None]:
     """Yield the blocks of a slice along time, at least one: numbers (time, channel, ...) as they are stored.
 
-    `size` is the artifact's, in bytes. What is yielded may be read-only.
+    `size` is the artifact's, in bytes. What is yielded may be read-only. `budget` bounds what all slices decode at once.
     """
     with closing(_Slice(frames, recipe, series, selection, size=size, cache=cache)) as planned:
         while (step := planned.next_step()) is not None:
-            yield step.block.numbers(planned.buffers(step))
+            with budget.taking(step.largest):
+                numbers = step.block.numbers(planned.buffers(step))
+            yield numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,11 @@ class _Step:
 
     block: Block
     pieces: list[list[tuple[Piece, int]]]
+
+    @property
+    def largest(self) -> int:
+        """Bytes that one extent takes, with its filters and without them, at the most."""
+        return max((extent.stop - extent.start + extent.unfiltered for extent in self.block.extents), default=0)
 
 
 class _Slice:
@@ -104,9 +116,7 @@ class _Slice:
         self._shared: dict[int, int] = {}
         locations = self._locations()
         self._stream: Iterator[bytes | memoryview | Unfiltered] = (
-            frames.stream_elements(locations, span_originals=_SPAN_ORIGINALS)
-            if self._chunks is not None
-            else frames.stream(locations, span_originals=_SPAN_ORIGINALS)
+            frames.stream_elements(locations) if self._chunks is not None else frames.stream_soon(locations)
         )
 
     def close(self) -> None:
@@ -134,13 +144,14 @@ class _Slice:
 
     def _joined(self, extent: Extent, pieces: list[tuple[Piece, int]]) -> memoryview:
         """Return an extent out of several frames: each is copied when it arrives, while others are decoded, and let go."""
-        whole = memoryview(np.empty(extent.stop - extent.start, np.uint8))
+        whole = np.empty(extent.stop - extent.start, np.uint8)
         for piece, key in pieces:
             frame = self._frame(key)
             self._release(key)
             start = max(piece.start - extent.start, 0)
-            whole[start : min(piece.stop, extent.stop) - extent.start] = self._part(extent, piece, frame)
-        return whole
+            part = np.frombuffer(self._part(extent, piece, frame), np.uint8)
+            whole[start : min(piece.stop, extent.stop) - extent.start] = part  # lets other threads work meanwhile
+        return whole.data
 
     def _part(self, extent: Extent, piece: Piece, frame: Held) -> memoryview:
         """Return what a frame holds of an extent."""

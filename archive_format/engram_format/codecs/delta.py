@@ -54,16 +54,15 @@ def _running_sums(steps: Elements, lag: int) -> Elements:
     are in a sum, all at once, until so many bytes lie between a sum and the one that it is to be added to that a few
     additions, one after the other, do the rest.
     """
-    sums, spare = steps, np.empty_like(steps)
-    reach = lag
+    sums, spare, reach = steps, None, lag
     while reach < len(steps) and reach * steps.itemsize < _REACH_BYTES:
-        spare[:reach] = sums[:reach]
-        np.add(sums[reach:], sums[:-reach], out=spare[reach:])
-        sums, spare = spare, np.empty_like(steps) if sums is steps else sums
+        longer = np.empty_like(steps) if spare is None else spare
+        longer[:reach] = sums[:reach]
+        np.add(sums[reach:], sums[:-reach], out=longer[reach:])
+        sums, spare = longer, sums if sums.flags.writeable else None
         reach *= 2
-    if sums is steps:
-        spare[:] = steps
-        sums = spare
+    if not sums.flags.writeable:
+        sums = sums.copy()
     for start in range(reach, len(sums), reach):
         part = sums[start : start + reach]
         part += sums[start - reach : start - reach + len(part)]
