@@ -181,7 +181,11 @@ def _client(endpoint_url: str | None) -> tuple[S3Client, SignedGets]:
 
 def _settings(endpoint_url: str | None) -> Settings:
     """Return all that a client is made from: the environment, and when the files that it may name were changed."""
-    told = {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name in ("HOME", "PATH")}
+    told = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AWS_") or name.upper().endswith("_PROXY") or name in ("HOME", "PATH", "REQUESTS_CA_BUNDLE")
+    }
     files = [
         Path(told.get(name, default)).expanduser()
         for name, default in (
