@@ -10,7 +10,7 @@ from engram_format.codecs.interface import Elements, element_bytes, elements, re
 from engram_format.errors import FormatError
 
 _WHAT: Final = "difference"
-_REACH_BYTES: Final = 2**16
+_REACH_BYTES: Final = 2**15
 
 
 class Delta:
