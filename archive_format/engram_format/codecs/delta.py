@@ -48,14 +48,14 @@ class Delta:
         whole = rows * lag
         out = np.empty_like(steps)
         if rows:
-            out[:whole].reshape(rows, lag)[:] = _running_sums(steps[:whole].reshape(rows, lag))
+            out[:whole].reshape(rows, lag)[:] = running_sums(steps[:whole].reshape(rows, lag))
         out[whole:] = steps[whole:]
         if rows and whole < len(steps):
             out[whole:] += out[whole - lag : len(steps) - lag]
         return with_rest(out, rest)
 
 
-def _running_sums(steps: Elements) -> Elements:
+def running_sums(steps: Elements) -> Elements:
     """Return the sums of all rows up to each one: (rows, lag), modulo the width of the elements.
 
     numpy's own `accumulate` adds element by element. Blocks of a few rows, added up side by side, need a third of the time.
