@@ -32,9 +32,9 @@ _NOISE: Final = Zstd(noise=True)
 _FAST: Final = Zstd(level=1)
 _THOROUGH: Final = Zstd(level=3)
 _HOPELESS: Final = 1.3
-"""For integers, a slow compression is not tried where the fast one leaves so many times the least.
+"""For integers, no repetitions are searched, and no channels compared alone, where the elements as they are leave so much more.
 
-Tables of floats may repeat in a way that only the slow one finds, and are worth its time.
+Tables of floats may repeat in a way that only a slow search finds, and are worth its time.
 """
 
 
@@ -116,7 +116,7 @@ def candidates_for(dtype: str, *, lag: int, row: int) -> tuple[Candidate, ...]:
     if item == 3:
         before, item = (Widen(),), 4
     elif kind in "SV" or item not in UNSIGNED:
-        chains: list[Steps] = [(Planes(item=item),), ()] if 2 <= item <= 255 else [()]
+        chains: list[Steps] = [(Planes(item=item),), (_FAST,)] if 2 <= item <= 255 else [()]
         return tuple(_repeating(*chains, within=math.inf))
     elif byte_order == ">" and item > 1:
         before = (Swap(item=item),)
@@ -130,18 +130,18 @@ def _integers(before: Chain, *, item: int, lag: int, row: int) -> Iterator[Candi
     tail = _tail(item)
     along, lifted, beside = Delta(item=item, lag=lag), Lifting(item=item, lag=lag), Delta(item=item)
     yield from _predicted((*before, along, *tail), (*before, lifted, *tail), (*before, along, along, *tail))
-    repeating: list[Steps] = [(*before, along, *tail)]
+    repeating: list[Steps] = [(*before, along, *tail, _FAST)]
     if lag > 1:
         yield from _predicted((*before, along, beside, *tail), (*before, lifted, beside, *tail))
-        yield from _predicted((*before, beside, *tail))
-        repeating += [(*before, along, beside, *tail), (*before, beside, *tail)]
+        repeating += [(*before, along, beside, *tail, _FAST)]
+        repeating += [(*before, beside, *tail, last) for last in (_NOISE, _FAST)]
     if row > lag:
         across = Delta(item=item, lag=row)
         yield from _predicted((*before, across, *tail))
         yield from _predicted((*before, across, along, *tail))
-        repeating += [(*before, across, *tail)]
+        repeating += [(*before, across, *tail, _FAST)]
     if item > 1:
-        yield from _repeating((*before, Planes(item=item)), (), *repeating)
+        yield from _repeating((*before, Planes(item=item)), (_FAST,), *repeating)
     else:
         yield from _repeating((), *repeating)
 
@@ -184,14 +184,11 @@ def _predicted(steps: Steps, *slower: Steps) -> Iterator[Candidate]:
 
 
 def _repeating(steps: Steps, *others: Steps, within: float = _HOPELESS) -> Iterator[Candidate]:
-    """Yield a chain whose result is searched for repetitions, and others that are tried only where that is not hopeless.
-
-    The slowest search is one for the elements as they are.
-    """
+    """Yield a chain that predicts nothing, and others that are tried only where that is not hopeless, slow ones last."""
     fast = Candidate((*steps, _FAST))
     yield fast
     for other in others:
-        yield Candidate((*other, _FAST), base=fast, within=within)
+        yield Candidate(other, base=fast, within=within)
     for one in (steps, ()) if steps else (steps,):
         yield Candidate((*one, _THOROUGH), is_slow=True, base=fast, within=within)
 

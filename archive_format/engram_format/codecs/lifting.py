@@ -7,6 +7,7 @@ kind of Calderbank, Daubechies, Sweldens and Yeo (1998). Both directions work on
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from engram_format.errors import FormatError
 
 _WHAT: Final = "lifting"
 _MAX_LEVELS: Final = 16
+_SIGNED: Final = {item: np.dtype(f"<i{item}") for item in UNSIGNED}
 _SHORT_ROW_BYTES: Final = 2
 """Pairs of rows as short as that are taken apart as numbers, several times as fast as every second one is gathered."""
 
@@ -113,14 +115,14 @@ def _correction(surprises: Elements, *, lag: int, size: int) -> Elements:
     np.add(surprises[lag:], surprises[:-lag], out=found[lag : len(surprises)])
     if size > len(surprises):
         found[len(surprises) :] = surprises[-lag:]
-    found += found.dtype.type(2)
+    found += 2
     signed = _signed(found)
     signed >>= 2
     return found
 
 
 def _signed(values: Elements) -> Any:  # noqa: ANN401 - numpy's own type for "integers of some width"
-    return values.view(f"<i{values.itemsize}")
+    return values.view(_SIGNED[values.itemsize])
 
 
 def _separate(rows: Elements, *, evens: Elements, odds: Elements, lag: int) -> None:
@@ -151,8 +153,12 @@ def _together(evens: Elements, odds: Elements, *, lag: int) -> Elements:
 
 
 def _as_rows(values: Elements, lag: int) -> Any:  # noqa: ANN401 - elements as wide as a row, numbers or not
-    width = lag * values.itemsize
-    return values.view(UNSIGNED.get(width) or np.dtype(f"V{width}"))
+    return values.view(_row_type(lag * values.itemsize))
+
+
+@lru_cache(maxsize=64)
+def _row_type(width: int) -> np.dtype[Any]:
+    return UNSIGNED.get(width) or np.dtype(f"V{width}")
 
 
 def _as_pairs(rows: Elements) -> tuple[Elements, int]:
