@@ -31,6 +31,10 @@ LONGEST_ROW_BYTES: Final = 16 * 1024
 _NOISE: Final = Zstd(noise=True)
 _FAST: Final = Zstd(level=1)
 _THOROUGH: Final = Zstd(level=3)
+_WORTH: Final = 0.99
+"""A slower chain must leave less than this of what a faster one does."""
+_WORTH_IN_STREAMS: Final = 0.975
+"""For 16-bit samples, which rigs write faster than anything else, a per cent is not worth half as long again."""
 _HOPELESS: Final = 1.3
 """For integers, no repetitions are searched, and no channels compared alone, where the elements as they are leave so much more.
 
@@ -43,8 +47,8 @@ class Candidate:
     """A chain, some of whose codecs may follow from the bytes."""
 
     steps: Steps
-    is_slow: bool = False
-    """Whether it must leave less than faster ones to be worth its time."""
+    worth: float = 1
+    """It is worth its time where it leaves less than this part of what faster ones do."""
     base: Candidate | None = None
     """A chain much like this one that is tried first, ..."""
     within: float = math.inf
@@ -129,10 +133,12 @@ def candidates_for(dtype: str, *, lag: int, row: int) -> tuple[Candidate, ...]:
 def _integers(before: Chain, *, item: int, lag: int, row: int) -> Iterator[Candidate]:
     tail = _tail(item)
     along, lifted, beside = Delta(item=item, lag=lag), Lifting(item=item, lag=lag), Delta(item=item)
-    yield from _predicted((*before, along, *tail), (*before, lifted, *tail), (*before, along, along, *tail))
+    worth = _WORTH_IN_STREAMS if item <= 2 else _WORTH
+    smooth = (*before, along, along, *tail)
+    yield from _predicted((*before, along, *tail), (*before, lifted, *tail), smooth, worth=worth)
     repeating: list[Steps] = [(*before, along, *tail, _FAST)]
     if lag > 1:
-        yield from _predicted((*before, along, beside, *tail), (*before, lifted, beside, *tail))
+        yield from _predicted((*before, along, beside, *tail), (*before, lifted, beside, *tail), worth=worth)
         repeating += [(*before, along, beside, *tail, _FAST)]
         repeating += [(*before, beside, *tail, last) for last in (_NOISE, _FAST)]
     if row > lag:
@@ -175,12 +181,12 @@ def _tail(item: int) -> Chain:
     return (Zigzag(item=item),) if item == 1 else (Zigzag(item=item), Planes(item=item))
 
 
-def _predicted(steps: Steps, *slower: Steps) -> Iterator[Candidate]:
+def _predicted(steps: Steps, *slower: Steps, worth: float = _WORTH) -> Iterator[Candidate]:
     """Yield a chain that leaves noise, and slower ones that are tried only where it is the best so far."""
     noise = Candidate((*steps, _NOISE))
     yield noise
     for other in slower:
-        yield Candidate((*other, _NOISE), is_slow=True, base=noise, within=1)
+        yield Candidate((*other, _NOISE), worth=worth, base=noise, within=1)
 
 
 def _repeating(steps: Steps, *others: Steps, within: float = _HOPELESS) -> Iterator[Candidate]:
@@ -190,7 +196,7 @@ def _repeating(steps: Steps, *others: Steps, within: float = _HOPELESS) -> Itera
     for other in others:
         yield Candidate(other, base=fast, within=within)
     for one in (steps, ()) if steps else (steps,):
-        yield Candidate((*one, _THOROUGH), is_slow=True, base=fast, within=within)
+        yield Candidate((*one, _THOROUGH), worth=_WORTH, base=fast, within=within)
 
 
 def _any(*steps: Codec | Find) -> Iterator[Candidate]:
@@ -198,4 +204,4 @@ def _any(*steps: Codec | Find) -> Iterator[Candidate]:
     noise = Candidate((*steps, _NOISE))
     yield noise
     yield Candidate((*steps, _FAST), base=noise)
-    yield Candidate((*steps, _THOROUGH), is_slow=True, base=noise)
+    yield Candidate((*steps, _THOROUGH), worth=_WORTH, base=noise)

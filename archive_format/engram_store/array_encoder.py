@@ -181,7 +181,7 @@ def _ranked(trial: Trial, candidates: Sequence[Candidate]) -> list[Tried]:
 
 def _cost(one: Tried) -> float:
     """Return what a chain leaves, more for a slow one: of two that are nearly equal the faster is taken."""
-    return len(one.coded) / _WORTH if one.candidate.is_slow else len(one.coded)
+    return len(one.coded) / one.candidate.worth
 
 
 def _first_streams(original: bytes | memoryview, pieces: Sequence[int]) -> list[memoryview]:
