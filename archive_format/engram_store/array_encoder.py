@@ -19,13 +19,12 @@ _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 """Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
 _WORTH: Final = 0.99
 """A slower chain is taken where it leaves less than this of what a faster one does."""
-_EXCERPT_SHARE: Final = 32
-_EXCERPT_BYTES: Final = 16 * 1024
+_EXCERPT_BYTES: Final = 32 * 1024
 _EXCERPT_ROWS: Final = 8
-"""Integers are compared on one part in so many of a sampled frame, if that is so many bytes and so many rows.
-
-Trying costs more than coding where a recording has few frames.
-"""
+"""Integers are compared on so many bytes of a sampled frame, and on so many rows, ..."""
+_SHORT_FRAME_BYTES: Final = 512 * 1024
+_SHORT_EXCERPT_ELEMENTS: Final = 6 * 1024
+"""... in a short frame on so many elements: it may be all of its recording, and trying must not take longer than coding."""
 _FLOAT_EXCERPT_BYTES: Final = 256 * 1024
 _FLOAT_FINALISTS: Final = 2
 """Floats are compared on that much, which a palette needs, and the best chains on the whole frame."""
@@ -157,8 +156,9 @@ class ArrayEncoder:
     def _excerpt(self, plain: bytes | memoryview) -> memoryview:
         """Return whole rows, or elements where those are long, from the middle of a frame."""
         row = self._array.row if self._array.row <= LONGEST_ROW_BYTES else self._array.item_bytes
-        share = max(_EXCERPT_BYTES, _EXCERPT_ROWS * row, len(plain) // _EXCERPT_SHARE)
-        size = _FLOAT_EXCERPT_BYTES if self._is_float else share
+        short = _SHORT_EXCERPT_ELEMENTS * self._array.item_bytes
+        whole = max(short if len(plain) < _SHORT_FRAME_BYTES else _EXCERPT_BYTES, _EXCERPT_ROWS * row)
+        size = _FLOAT_EXCERPT_BYTES if self._is_float else whole
         start = max(0, len(plain) - size) // 2 // row * row
         return memoryview(plain)[start : start + size // row * row] if size < len(plain) else memoryview(plain)
 
