@@ -33,8 +33,8 @@ _FAST: Final = Zstd(level=1)
 _THOROUGH: Final = Zstd(level=3)
 _WORTH: Final = 0.99
 """A slower chain must leave less than this of what a faster one does."""
-_WORTH_IN_STREAMS: Final = 0.975
-"""For 16-bit samples, which rigs write faster than anything else, a per cent is not worth half as long again."""
+_WORTH_IN_STREAMS: Final = 0.98
+"""For 16-bit samples, which rigs write faster than anything else, two per cent are not worth half as long again."""
 _HOPELESS: Final = 1.3
 """For integers, no repetitions are searched, and no channels compared alone, where the elements as they are leave so much more.
 
