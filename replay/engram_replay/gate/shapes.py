@@ -219,4 +219,4 @@ def _declared(value: onnx.ValueInfoProto) -> Value:
 
 
 def _length(axis: onnx.TensorShapeProto.Dimension) -> Length:
-    return axis.dim_value if axis.HasField("dim_value") else FREE
+    return axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else FREE
