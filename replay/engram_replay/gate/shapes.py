@@ -23,7 +23,7 @@ from engram_replay.gate.walk import FunctionKey, called_by, domain_of, inner_gra
 _RULES: Final = (elementwise, layers, making, moving)
 """The modules that have entered their operators' rules."""
 
-_OUTPUT: Final = 6
+_OUTPUT: Final = 12
 """The work for an output, where that for an input is 1."""
 _NOT_PLAIN: Final = LOOPS | RANDOM | {"If"}
 
