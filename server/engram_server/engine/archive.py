@@ -212,6 +212,7 @@ class Archive:
                 f"the artifact of the newest version @{newest}"
             )
         annotation = Annotation(dict(set), frozenset(unset))
+        examining.check_annotation(annotation, lambda: self.artifact(address))
         commit = self._repository.annotate(
             address.vault, name, address.path, annotation, message=message, author=author
         )
