@@ -12,18 +12,19 @@ import hashlib
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self
 
 from engram_format.address import check_name, check_note, check_path, check_sha256
-from engram_format.catalog import ArtifactSpec, Kind, Metadata
+from engram_format.catalog import ArtifactSpec, Folder, Kind, Metadata
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
 from engram_format.consent import check_consent
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
+from engram_format.folders import check_folder
 from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
@@ -261,13 +262,17 @@ class DepositSession:
         spec = replace(ended.spec, metadata=check_metadata(metadata))
         self._ended[path] = replace(ended, spec=spec, description=description)
 
-    def commit(self, *, message: str, author: str) -> Commit:
-        """Store what is left and append the version to the log; repeating it returns the same version."""
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Commit:
+        """Store what is left and append the version to the log; repeating it returns the same version.
+
+        `folders` says what is known of folders in it, those that hold nothing among them.
+        """
         if self._committed is not None:
             return self._committed
         packs = self._writer()
         check_note(message, what="message")
         check_note(author, what="author")
+        known = {folder.path: check_folder(folder) for folder in folders}
         if self._current is not None:
             raise Precondition(f"artifact {self._current.spec.path!r} is not ended: end it before the session commits")
         if not self._ended:
@@ -285,6 +290,7 @@ class DepositSession:
             packs=list(packs.names),
             message=message,
             author=author,
+            folders=known,
             parity=self._parity,
             clock=self._clock,
             entropy=self._entropy,

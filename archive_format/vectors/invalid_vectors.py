@@ -413,6 +413,24 @@ def _contradictions() -> list[Vector]:
             encode({1: tree, 2: page(1, 1).to_bytes()}),
         ),
         _refused(
+            "contradiction/folder-order.cbor",
+            "folder page",
+            "paths that are not sorted",
+            encode({1: [["b", 0, 0o755], ["a", 0, 0o755]]}),
+        ),
+        _refused(
+            "contradiction/folder-mode.cbor",
+            "folder page",
+            "permission bits beyond those of POSIX",
+            encode({1: [["a", 0, 0o10000]]}),
+        ),
+        _refused(
+            "contradiction/folder-path.cbor",
+            "folder page",
+            "a path out of the version",
+            encode({1: [["../a", 0, 0o755]]}),
+        ),
+        _refused(
             "contradiction/no-such-pack.cbor",
             "location page",
             "a row that names no pack",

@@ -28,6 +28,7 @@ from vector import (
 )
 
 from engram_format.array_type import Filter
+from engram_format.catalog import Folder
 from engram_format.codecs import Codec, Zstd
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint
@@ -41,6 +42,7 @@ from engram_format.codecs.widen import Widen
 from engram_format.codecs.zigzag import Zigzag
 from engram_format.descriptor import ArchiveId, Descriptor
 from engram_format.encoding import Encodable, encode
+from engram_format.folders import FolderPage
 from engram_format.frame import encode_frame, join_frame
 from engram_format.history import condemn_payload, epoch_payload
 from engram_format.identity import LockCost
@@ -382,6 +384,19 @@ def _descriptions() -> list[Vector]:
             "five artifacts, sorted by code point",
             TreePage(entries, page(1, 2, 3, 4, 5)).to_bytes(),
         ),
+        _itself(
+            "folder-page.cbor",
+            "folder page",
+            "the version's own folder, one of unknown time and mode, and others, sorted by code point",
+            FolderPage(
+                (
+                    Folder("", 1_700_000_000_000_000_000, 0o755),
+                    Folder("Z"),
+                    Folder("a", -1, 0o555),
+                    Folder("a/é", 1, 0o7777),
+                )
+            ).to_bytes(),
+        ),
         _itself("index-run.cbor", "index run", "the run of the mixed location page", IndexRun.of(locations).to_bytes()),
     ]
 
@@ -390,6 +405,7 @@ def _records() -> list[Vector]:
     condemn = condemn_payload((ObjectName(made_up("a lost object", 16)),))
     first = commit(1)
     second = commit(2, parents=(first.version_id,))
+    known = replace(first, catalogue=page(250, number=1, offset=900), folders=page(60, number=1, offset=1200))
     records = log(
         (RecordKind.EPOCH, epoch_payload(epoch=0, public=VAULT_KEYS.public)),
         first,
@@ -407,6 +423,14 @@ def _records() -> list[Vector]:
             joined(records),
             needs=LOG_NEEDS,
             result=second.to_bytes(),
+        ),
+        Vector(
+            "valid/log-folders.bin",
+            "log",
+            "a COMMIT with a catalogue and folders",
+            joined(log((RecordKind.EPOCH, epoch_payload(epoch=0, public=VAULT_KEYS.public)), known)),
+            needs=LOG_NEEDS,
+            result=known.to_bytes(),
         ),
     ]
 

@@ -411,6 +411,22 @@ def read_locations(data: bytes) -> list[tuple[bytes, int, int, int, int]]:
     return rows
 
 
+# 9. Folders
+
+
+def read_folders(pages: list[bytes]) -> dict[str, tuple[int, int]]:
+    """Return time and permission bits of the folders that a version's folder pages name, by path."""
+    folders, last = {}, None
+    for data in pages:
+        page = decode_cbor(data)
+        assert list(page) == [1]
+        for path, time_ns, mode in page[1]:
+            assert last is None or path > last, "not sorted by code point"
+            assert 0 <= mode <= 0o7777
+            folders[path], last = (time_ns, mode), path
+    return folders
+
+
 # 10. The log
 
 

@@ -62,6 +62,26 @@ def test_any_bytes_come_back_from_a_chain_and_another_reader_agrees(spec_reader,
     assert spec_reader.decode_frame(plaintext) == data
 
 
+@pytest.mark.parametrize("item", [1, 2, 4, 8])
+@pytest.mark.parametrize(("count", "lag"), [(0, 3), (1, 1), (5, 7), (100_003, 1), (100_003, 64), (300_000, 100_000)])
+def test_differences_add_up_as_they_do_one_by_one(item, count, lag):
+    steps = np.random.default_rng(count).integers(0, 256, count * item, np.uint8).view(f"<u{item}")
+    wanted = steps.copy()
+    for first in range(min(lag, count)):
+        wanted[first::lag] = np.add.accumulate(wanted[first::lag], dtype=wanted.dtype)
+    parameters = Delta(item=item, lag=lag).parameters
+    for coded in (steps.tobytes(), memoryview(bytearray(steps.tobytes()))):
+        assert bytes(Delta.decode(coded, parameters=parameters, limit=len(coded))) == wanted.tobytes()
+
+
+@pytest.mark.parametrize("step", [Delta(item=2, lag=3), Zigzag(item=2), Planes(item=2)])
+def test_a_decoder_leaves_what_is_its_callers_alone(step):
+    plaintext = bytearray(join_frame((step,), bytes(step.encode(bytes(range(200)))), size=200))
+    before = bytes(plaintext)
+    assert bytes(decode_frame(plaintext)) == bytes(range(200))
+    assert plaintext == before
+
+
 @pytest.mark.parametrize("item", [4, 8])
 @given(data=st.data())
 def test_floats_of_few_values_come_back_from_a_palette_with_every_nan_and_zero(item, data):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engram_format.codecs.interface import UNSIGNED
+from engram_format.codecs.interface import UNSIGNED, with_rest
 from engram_format.errors import FormatError
 
 
@@ -28,7 +28,7 @@ class Planes:
         return to_planes(data, self._item)
 
     @classmethod
-    def decode(cls, data: bytes | memoryview, *, parameters: bytes, limit: int) -> bytes:
+    def decode(cls, data: bytes | memoryview, *, parameters: bytes, limit: int) -> bytes | memoryview:
         """Put the elements together again."""
         if len(parameters) != 1 or parameters[0] < 2:
             raise FormatError("a step of byte planes has parameters that cannot be")
@@ -50,18 +50,15 @@ def to_planes(data: bytes | memoryview, item: int) -> bytes:
     return b"".join((out.data.cast("B") if count else b"", view[count * item :]))
 
 
-def from_planes(data: bytes | memoryview, item: int) -> bytes:
+def from_planes(data: bytes | memoryview, item: int) -> bytes | memoryview:
     """Undo `to_planes`."""
     view = memoryview(data)
     count = len(view) // item
     planes = np.frombuffer(view, np.uint8, count * item).reshape(item, count)
-    if item in UNSIGNED:
-        whole = planes[-1].astype(UNSIGNED[item])
-        for plane in range(item - 2, -1, -1):
-            whole <<= 8
-            whole |= planes[plane]
-        body = whole.data.cast("B") if count else b""
-    else:
-        out = np.ascontiguousarray(planes.T)
-        body = out.data.cast("B") if count else b""
-    return b"".join((body, view[count * item :]))
+    if item not in UNSIGNED:
+        return with_rest(np.ascontiguousarray(planes.T).reshape(-1), view[count * item :])
+    whole = planes[-1].astype(UNSIGNED[item])
+    for plane in range(item - 2, -1, -1):
+        whole <<= 8
+        whole |= planes[plane]
+    return with_rest(whole, view[count * item :])
