@@ -210,6 +210,7 @@ class Archive:
         Its bytes are not touched. Raises `Conflict` where the artifact was replaced meanwhile, and `Precondition` where
         the address names an older version.
         """
+        from engram_server.engine import examining
         from engram_store.annotation import Annotation
 
         reader, name = self._memory(address)
