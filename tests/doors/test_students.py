@@ -116,6 +116,10 @@ def test_a_real_network_is_told_by_a_file_what_it_does_not_say(archive, place):
     outputs = golden_outputs(archive, artifact.address, contract)
     assert digest_arrays(outputs) == artifact.metadata["golden.outputs.sha256"]
     assert (outputs["output"] > 0).all()
+    # A replay takes the constant from the contract, and answers as the golden trace does.
+    (stimulus,) = golden_stimuli(contract, seed=1, steps=artifact.metadata["golden.steps"], minds=2)
+    done = archive.replay(artifact.address, {"input": stimulus[:, 0]})
+    np.testing.assert_allclose(done.outputs["output"].ravel(), outputs["output"][:, 0].ravel(), rtol=1e-5)
     # What the planner found in the file stands beside it.
     assert archive.recording(artifact.address).series
 
