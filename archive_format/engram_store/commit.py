@@ -26,12 +26,13 @@ from engram_store.catalogue import row_of, write_catalogue
 from engram_store.dedup import KnownContent, mergeable, read_runs
 from engram_store.folders import write_folders
 from engram_store.frames import FrameReader
-from engram_store.packing import PackWriter, encode_verified
+from engram_store.packing import WORDS_BYTES, WORDS_LEVEL, PackWriter, encode_verified
 from engram_store.rows import Rows
 from engram_store.tree import read_tree
 from engram_store.vault import VaultStore
 
 _META_ROLE: Final = "meta"
+_LEVEL: Final = 3
 _SALT_BYTES: Final = 16
 _DESCRIPTION_FRAME_BYTES: Final = 2 * 2**20
 
@@ -130,7 +131,8 @@ class MetaWriter:
     def add(self, body: bytes) -> Location:
         """Store one encoded object as a frame."""
         content = ContentId.of(body, id_key=self._store.id_key)
-        return self._packs.add(encode_verified(body, (Zstd(level=3),)), content=content, trail_bytes=0)
+        level = WORDS_LEVEL if len(body) <= WORDS_BYTES else _LEVEL
+        return self._packs.add(encode_verified(body, (Zstd(level=level),)), content=content, trail_bytes=0)
 
     def finish(self) -> list[ObjectName]:
         """Put everything; return the names of the objects."""

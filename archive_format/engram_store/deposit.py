@@ -36,7 +36,7 @@ from engram_store.commit import Ended, commit_session
 from engram_store.cutting import Cutter, Piece
 from engram_store.dedup import KnownContent
 from engram_store.frames import FrameReader
-from engram_store.packing import EncodedFrame, PackWriter, encode_verified, verified
+from engram_store.packing import WORDS_BYTES, WORDS_LEVEL, EncodedFrame, PackWriter, encode_verified, verified
 from engram_store.rows import Rows
 from engram_store.trail import Found, Resumed, Trail, find_session
 from engram_store.vault import VaultStore
@@ -48,6 +48,9 @@ _OPAQUE_LEVEL: Final = 3
 _LONG_LEVEL: Final = 1
 _LONG_BYTES: Final = 64 * 2**20
 """Plain bytes of longer artifacts are compressed fast: a rig's raw samples must not wait for the last per cent."""
+_SHORT_LEVEL: Final = 5
+_SHORT_BYTES: Final = 2 * 2**20
+"""In an artifact as short, a cut between two frames costs a per cent, which a little more time brings back."""
 _GAP_LEVEL: Final = 9
 _GAP_BYTES: Final = 512 * 1024
 """What lies between arrays is short, and mostly words: headers, attributes, a cached schema."""
@@ -87,8 +90,12 @@ class _Current:
 
     def level_for(self, piece: Piece) -> int:
         """Return how thoroughly bytes are compressed of which nothing is assumed."""
+        if len(piece.data) <= WORDS_BYTES:
+            return WORDS_LEVEL
         if self.plan.arrays and len(piece.data) <= _GAP_BYTES:
             return _GAP_LEVEL
+        if self.plan.size <= _SHORT_BYTES:
+            return _SHORT_LEVEL
         return _LONG_LEVEL if self.plan.size > _LONG_BYTES else _OPAQUE_LEVEL
 
     @property

@@ -338,6 +338,9 @@ def _bombs() -> list[Vector]:
                 ),
                 ("fixed-point-rate", 8, b"\x00" + bytes(8), bytes(8), "a rate of 0"),
                 ("shuffled-chunk", 10, b"\x02\x03\x00\x00\x00", bytes(8), "chunks of 3 bytes in 8"),
+                ("lifting-without-lag", 12, b"\x02" + bytes(4) + b"\x01", bytes(8), "lifting of lag 0"),
+                ("lifting-without-levels", 12, b"\x02\x01\x00\x00\x00\x00", bytes(8), "lifting of no levels"),
+                ("lifting-of-seventeen", 12, b"\x02\x01\x00\x00\x00\x11", bytes(8), "lifting of 17 levels"),
                 ("deflate-level", 11, b"\x0a\x0f\x08\x08\x00\x00\x00" + bytes(4), bytes(8), "level 10"),
             )
         ),

@@ -32,6 +32,7 @@ from engram_format.catalog import Folder
 from engram_format.codecs import Codec, Zstd
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint
+from engram_format.codecs.lifting import Lifting
 from engram_format.codecs.narrow import Narrow
 from engram_format.codecs.palette import Palette
 from engram_format.codecs.planes import Planes, to_planes
@@ -250,7 +251,10 @@ def _coded() -> list[Vector]:
     steps = np.array([0.5, -0.0, 0.5, np.nan], "<f4").tobytes()
     streams = [zlib.compress(bytes([number]) * 64, 6) for number in (1, 2)]
     deflate = Redeflate(level=6, window_bits=15, memory=8, chunk=64, pieces=[len(stream) for stream in streams])
-    shuffled = to_planes(words[:8], 2)
+    shuffled = bytes(to_planes(words[:8], 2))
+    # Steps of which sums leave 16 bits, and small odd ones below zero, which show how a shift rounds.
+    loud = np.array([7 * at**5 % 65_536 if at % 3 else -at for at in range(21)]).astype("<i2").tobytes()
+    lift_once = Lifting(item=2, lag=3, levels=1)
     cases: tuple[tuple[str, str, bytes, tuple[Codec, ...]], ...] = (
         ("planes", "byte planes with a byte left over", words, (Planes(item=2),)),
         ("difference", "differences of lag 3", words, (Delta(item=2, lag=3),)),
@@ -262,6 +266,8 @@ def _coded() -> list[Vector]:
         ("float32", "float64 that are float32", np.array([0.5, -2.0], "<f8").tobytes(), (Narrow(),)),
         ("unshuffle", "two shuffled chunks", 2 * shuffled, (Unshuffle(item=2, chunk=8),)),
         ("deflate", "two streams of zlib, level 6", b"".join(streams), (deflate,)),
+        ("lifting", "lifting of seven rows as often as they can be halved", loud, (Lifting(item=2, lag=3, levels=16),)),
+        ("lifting-once", "lifting of eight rows once, elements and a byte left over", loud + words, (lift_once,)),
         (
             "chain",
             "differences along three channels and between them, zigzag, planes, Zstandard",

@@ -149,6 +149,13 @@ def test_a_tensor_as_large_as_allowed_passes():
         assert rule_against(serialized(kept), limits) == rule
 
 
+def test_an_axis_that_is_declared_free_by_a_minus_one_passes():
+    made = model(
+        [node("Concat", ["x", "x"], ["y"], axis=0)], inputs=[value("x", [-1, 4])], outputs=[value("y", [-1, 4])]
+    )
+    assert rule_against(serialized(made)) is None
+
+
 def test_dropout_that_drops_nothing_passes():
     made = computing("Dropout", ["x", "", "train"], stored("train", False, np.bool_))
     assert rule_against(serialized(made)) is None

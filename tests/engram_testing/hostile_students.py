@@ -89,7 +89,7 @@ _STORED: Final = (
         an_empty_tensor_with_an_endless_axis=lambda: holding(tensor([0, 1 << 62])),
         a_hundred_thousand_axes=lambda: holding(tensor([1] * 100_000, bytes(4))),
         a_declared_input_of_terabytes=lambda: model([node("Neg", ["x"], ["y"])], inputs=[value("x", [1 << 40])]),
-        a_declared_axis_of_negative_length=lambda: model([node("Neg", ["x"], ["y"])], inputs=[value("x", [-1])]),
+        a_declared_axis_of_negative_length=lambda: model([node("Neg", ["x"], ["y"])], inputs=[value("x", [-2])]),
     ),
     *_refused(
         "tensor-type",

@@ -44,10 +44,10 @@ class Delta:
             raise FormatError("a difference step has a lag of 0")
         require_limit(len(data), limit, what=_WHAT)
         steps, rest = elements(data, item)
-        return with_rest(_running_sums(steps, lag), rest)
+        return with_rest(running_sums(steps, lag), rest)
 
 
-def _running_sums(steps: Elements, lag: int) -> Elements:
+def running_sums(steps: Elements, lag: int) -> Elements:
     """Return for each element the sum of it and of all that lie a multiple of `lag` before it, modulo their width.
 
     numpy's own `accumulate` adds element by element, which takes twice as long as this: each pass doubles how many elements

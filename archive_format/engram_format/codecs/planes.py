@@ -23,7 +23,7 @@ class Planes:
         """The bytes of an element, u8."""
         return bytes((self._item,))
 
-    def encode(self, data: bytes | memoryview) -> bytes:
+    def encode(self, data: bytes | memoryview) -> memoryview:
         """Put the planes side by side."""
         return to_planes(data, self._item)
 
@@ -35,7 +35,7 @@ class Planes:
         return from_planes(data, parameters[0])
 
 
-def to_planes(data: bytes | memoryview, item: int) -> bytes:
+def to_planes(data: bytes | memoryview, item: int) -> memoryview:
     """Return all first bytes of the elements of `item` bytes, then all second ones, ..., then what is left."""
     view = memoryview(data)
     count = len(view) // item
@@ -43,11 +43,12 @@ def to_planes(data: bytes | memoryview, item: int) -> bytes:
     if item in UNSIGNED:
         # Shifting whole elements is several times as fast as gathering bytes.
         whole = np.frombuffer(view, UNSIGNED[item], count)
-        for plane in range(item):
+        out[0] = whole
+        for plane in range(1, item):
             np.right_shift(whole, 8 * plane, out=out[plane], casting="unsafe")
     else:
         out[:] = np.frombuffer(view, np.uint8, count * item).reshape(count, item).T
-    return b"".join((out.data.cast("B") if count else b"", view[count * item :]))
+    return with_rest(out, view[count * item :])
 
 
 def from_planes(data: bytes | memoryview, item: int) -> bytes | memoryview:

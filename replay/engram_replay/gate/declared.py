@@ -28,6 +28,8 @@ _STREAMED = frozenset(
     }
 )
 """The types that a stimulus, a state or a response may have."""
+_SAID_TO_BE_FREE = -1
+"""What some exporters declare as the length of an axis that is free."""
 
 
 def check_versions(model: onnx.ModelProto, gate: Gate) -> int:
@@ -100,7 +102,7 @@ def _check_values(values: Iterable[onnx.ValueInfoProto], gate: Gate) -> None:
             )
         tensor = value.type.tensor_type
         dims = tuple(axis.dim_value for axis in tensor.shape.dim)
-        if any(length < 0 for length in dims):
+        if any(length < _SAID_TO_BE_FREE for length in dims):
             raise gate.refusal(
                 Rule.TENSOR_SIZE,
                 f"declares {shown(value.name)} with an axis of negative length",

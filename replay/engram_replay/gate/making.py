@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -192,9 +192,6 @@ def _size(call: Call) -> Value:
 def _non_zero(call: Call) -> Value:
     rank = call.value(0).rank
     return Value(TensorProto.INT64, (Free(0) if rank is None else max(rank, 1), Free(0)))
-
-
-_PAD_KINDS: Final = ("constant", "edge", "reflect", "wrap")
 
 
 @means("Pad")

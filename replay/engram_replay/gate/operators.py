@@ -72,5 +72,5 @@ def check_operators(model: onnx.ModelProto, functions: Container[FunctionKey], g
         raise gate.refusal(
             Rule.OPERATOR,
             f"uses an operator that is not replayed {place}",
-            remedy="export it with the operators of ONNX that SPEC.md lists",
+            remedy="export it for inference, with operators of ONNX itself on tensors of numbers",
         )

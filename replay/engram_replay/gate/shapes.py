@@ -23,7 +23,7 @@ from engram_replay.gate.walk import FunctionKey, called_by, domain_of, inner_gra
 _RULES: Final = (elementwise, layers, making, moving)
 """The modules that have entered their operators' rules."""
 
-_OUTPUT: Final = 6
+_OUTPUT: Final = 12
 """The work for an output, where that for an input is 1."""
 _NOT_PLAIN: Final = LOOPS | RANDOM | {"If"}
 
@@ -219,4 +219,4 @@ def _declared(value: onnx.ValueInfoProto) -> Value:
 
 
 def _length(axis: onnx.TensorShapeProto.Dimension) -> Length:
-    return axis.dim_value if axis.HasField("dim_value") else FREE
+    return axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else FREE
