@@ -97,7 +97,10 @@ def load_student(
             raise
         raise Refused(f"the contract does not fit {what}: {error}", rule=CONTRACT_RULE) from error
     paired = {port.name: port.after for port in contract.states}
-    return Student(sha256, read_signature(inputs, outputs, states=paired), contract, session)
+    signature = read_signature(
+        inputs, outputs, states=paired, constants={port.name: port.array for port in contract.constants}
+    )
+    return Student(sha256, signature, contract, session)
 
 
 def load_network(data: bytes, execution: Execution, *, what: str) -> onnxruntime.InferenceSession:

@@ -210,6 +210,7 @@ class Archive:
         Its bytes are not touched. Raises `Conflict` where the artifact was replaced meanwhile, and `Precondition` where
         the address names an older version.
         """
+        from engram_server.engine import examining
         from engram_store.annotation import Annotation
 
         reader, name = self._memory(address)
@@ -223,6 +224,7 @@ class Archive:
                 f"the artifact of the newest version @{newest}"
             )
         annotation = Annotation(dict(set), frozenset(unset))
+        examining.check_annotation(annotation, lambda: self.artifact(address))
         commit = self._repository.annotate(
             address.vault, name, address.path, annotation, message=message, author=author
         )
