@@ -1,0 +1,113 @@
+"""Students by the names that clients of the Open Inference Protocol give: addresses, with the version in them or beside them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from engram_format.address import Address, AnyAddress, ContentAddress, parse_any
+from engram_format.catalog import Artifact
+from engram_format.errors import EngramError, ErrorKind, InvalidInput, NotFound
+from engram_replay.contract import Contract
+
+_FRESH_S: Final = 1.0
+"""How long the newest version stays the newest without asking the archive again."""
+_MAX_KNOWN: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A student in one version of its memory."""
+
+    address: AnyAddress
+    """With the version in which it was found, so that it names the same bytes for ever."""
+    artifact: Artifact
+    contract: Contract
+
+    @property
+    def name(self) -> str:
+        """The address without its version."""
+        return str(self.artifact.address.at(None))
+
+    @property
+    def version(self) -> str:
+        """The number of the memory's version."""
+        return str(self.artifact.address.version or "")
+
+
+def address_of(name: str, version: str) -> AnyAddress:
+    """Return the address that a name and a version give; an empty version is the name's own, or the newest.
+
+    Raises `NotFound` for a name that is no artifact's address, as for any model that is not there, and `InvalidInput` for a
+    version that is no number or another one than the name's.
+    """
+    try:
+        address = parse_any(name)
+    except InvalidInput as error:
+        raise NotFound(f"there is no model {name!r:.200}: name a student as vault/memory[@version]:path") from error
+    if isinstance(address, ContentAddress):
+        return address
+    if address.path is None:
+        raise NotFound(f"there is no model {name!r}: name a student as vault/memory[@version]:path")
+    if not version:
+        return address
+    if not (version.isascii() and version.isdigit() and len(version) <= 9 and int(version)):
+        raise InvalidInput(f"model version {version!r:.40} is no version of a memory: give a number from 1, or none")
+    if address.version not in (None, int(version)):
+        raise InvalidInput(f"model {name!r} is asked for in version {version}: give the version once")
+    return address.at(int(version))
+
+
+class Models:
+    """The students that were asked for, with their contracts. Used from one event loop."""
+
+    def __init__(
+        self,
+        contract: Callable[[AnyAddress], Awaitable[tuple[Artifact, Contract]]],
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        """`contract` loads a student and tells its contract; `clock` tells seconds."""
+        self._contract = contract
+        self._clock = clock
+        self._known: OrderedDict[AnyAddress, tuple[float, Model]] = OrderedDict()
+        self._refused: OrderedDict[str, str] = OrderedDict()
+
+    async def find(self, address: AnyAddress) -> Model:
+        """Return a student, loading it if that was not done; raises `NotFound`, or what says why it is refused."""
+        found = self._known.get(address)
+        if found is not None and self._clock() < found[0]:
+            self._known.move_to_end(address)
+            return found[1]
+        return await self.load(address)
+
+    async def load(self, address: AnyAddress) -> Model:
+        """Return a student as `find` does, but ask the archive and the student's process in any case."""
+        try:
+            artifact, contract = await self._contract(address)
+        except EngramError as error:
+            self._note_refusal(address, error)
+            raise
+        pinned = address if isinstance(address, ContentAddress) else artifact.address
+        model = Model(pinned, artifact, contract)
+        self._refused.pop(model.name, None)
+        until = float("inf") if address == pinned else self._clock() + _FRESH_S
+        self._known[address] = (until, model)
+        self._known.move_to_end(address)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+        return model
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Why students were refused when they were last loaded, by address without version."""
+        return self._refused
+
+    def _note_refusal(self, address: AnyAddress, error: EngramError) -> None:
+        self._known.pop(address, None)
+        if isinstance(address, Address) and error.kind in (ErrorKind.PRECONDITION, ErrorKind.INVALID):
+            self._refused[str(address.at(None))] = str(error)
+            if len(self._refused) > _MAX_KNOWN:
+                self._refused.popitem(last=False)
