@@ -1,4 +1,7 @@
-"""Replay: running preserved students, exactly."""
+"""Replay: running preserved students, exactly, each in a process of its own.
+
+What is named here loads no runtime: that happens in the students' processes (`nursery`).
+"""
 
 import os
 
@@ -7,26 +10,33 @@ import os
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from engram_replay.arrays import ONLY_STIMULUS, decode_stimulus, digest_array, digest_arrays, encode_npz
-from engram_replay.loader import Student, load_student
-from engram_replay.receipt import profile, receipt
+from engram_replay.contract import Contract, Distribution, Port, Role
+from engram_replay.execution import Execution, Form, Optimisation
+from engram_replay.host import HostLimits, MindHost, MindSession, StudentSource
+from engram_replay.refusal import Refused
 from engram_replay.signature import Mode, Signature, State, Stimulus, Tensor
-from engram_replay.stepper import Replay, run
 
 __all__ = [
     "ONLY_STIMULUS",
+    "Contract",
+    "Distribution",
+    "Execution",
+    "Form",
+    "HostLimits",
+    "MindHost",
+    "MindSession",
     "Mode",
-    "Replay",
+    "Optimisation",
+    "Port",
+    "Refused",
+    "Role",
     "Signature",
     "State",
     "Stimulus",
-    "Student",
+    "StudentSource",
     "Tensor",
     "decode_stimulus",
     "digest_array",
     "digest_arrays",
     "encode_npz",
-    "load_student",
-    "profile",
-    "receipt",
-    "run",
 ]

@@ -6,44 +6,19 @@ by order, and gives the units and channels that the network cannot. It is kept i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
 
 import numpy as np
 
-from engram_format.catalog import Scalar
+from engram_format.catalog import AnyArray, Scalar
+from engram_format.errors import InvalidInput
+from engram_replay.told import CONTRACT_PREFIX, NO_AXIS, Distribution, Length, Role, Told, ToldPort
 
-Length = int | str | None
-"""An axis as the network declares it: its length, its symbol, or `None` where it is free and has no symbol."""
+__all__ = ["CONTRACT_PREFIX", "Contract", "Distribution", "Length", "Port", "Role"]
 
-CONTRACT_PREFIX: Final = "contract."
-"""The names in a student's metadata that hold its contract."""
-
-
-class Role(StrEnum):
-    """What a tensor is to a replay."""
-
-    STIMULUS = "stimulus"
-    """Driven over time."""
-    CONSTANT = "constant"
-    """One value for a whole replay, such as a sampling rate."""
-    STATE = "state"
-    """Handed on from step to step; an output of the same contract replaces it."""
-    RESPONSE = "response"
-    """What the student answers."""
-
-
-class Distribution(StrEnum):
-    """What the values of a response are parameters of."""
-
-    CONTINUOUS = "continuous"
-    """The values themselves are the response."""
-    RATE = "rate"
-    """Expected counts for each step, of a Poisson distribution."""
-    BERNOULLI = "bernoulli"
-    """The probability of an event in each step."""
+_ORDER = (Role.STIMULUS, Role.CONSTANT, Role.STATE, Role.RESPONSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +38,7 @@ class Port:
     """Of a state: the output whose value it takes after each call."""
     unit: str = ""
     channels: tuple[str, ...] = ()
-    """Names of the last axis's entries; empty where they have none."""
+    """Names of the entries of the last axis of `step_shape`; empty where they have none."""
     value: Scalar | None = None
     """Of a constant: the value that it has unless a replay gives another."""
     distribution: Distribution = Distribution.CONTINUOUS
@@ -71,9 +46,25 @@ class Port:
     @property
     def step_shape(self) -> tuple[Length, ...]:
         """What one mind takes or gives in one step: the shape without the axes of time and of minds."""
-        return tuple(
-            length for axis, length in enumerate(self.shape) if axis not in (self.time_axis, self.minds_axis)
-        )
+        return tuple(length for axis, length in enumerate(self.shape) if axis not in (self.time_axis, self.minds_axis))
+
+    def check(self, array: AnyArray, *, outer: tuple[int, ...]) -> None:
+        """Raise `InvalidInput` unless the array is of the port's type and of shape (*outer, *step_shape)."""
+        expected = self.step_shape
+        if (
+            array.dtype != self.dtype
+            or array.shape[: len(outer)] != outer
+            or array.ndim != len(outer) + len(expected)
+            or any(
+                isinstance(length, int) and length != actual
+                for length, actual in zip(expected, array.shape[len(outer) :], strict=True)
+            )
+        ):
+            wanted = ", ".join("?" if length is None else str(length) for length in (*outer, *expected))
+            raise InvalidInput(
+                f"{self.role} {self.name!r} takes {self.dtype.name} of shape ({wanted}), "
+                f"not {array.dtype.name} of shape {array.shape}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +116,150 @@ class Contract:
         """Whether one call may take several steps: every stimulus and every response has an axis for them."""
         return all(port.time_axis is not None for port in (*self.stimuli, *self.responses))
 
+    def told(self) -> Told:
+        """Return all of the contract as what is said of a student."""
+        ports = [(port.role is Role.RESPONSE, _told(port)) for port in self.ports]
+        return Told(
+            inputs=tuple(port for is_output, port in ports if not is_output),
+            outputs=tuple(port for is_output, port in ports if is_output),
+            sampling_interval_s=self.sampling_interval_s,
+            seed=self.seed,
+        )
+
     def to_metadata(self) -> Mapping[str, Scalar]:
-        """Return the contract as flat metadata, names beginning with `contract.`."""
-        raise NotImplementedError
+        """Return the contract as flat metadata, names beginning with `contract.`; SPEC.md section 9.5 has the form."""
+        return self.told().to_metadata()
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Scalar]) -> Contract | None:
-        """Return the contract that metadata hold, or `None` if they hold none; raises `InvalidInput` for one that cannot be."""
-        raise NotImplementedError
+        """Return the contract that metadata hold, or `None` if they hold none.
+
+        Raises `InvalidInput` for one that cannot be, and for one that does not say all: `Told.from_metadata` reads that, and
+        `contract_inference.infer` completes it by the network.
+        """
+        told = Told.from_metadata(metadata)
+        if told is None:
+            return None
+        ports = [_port(port, is_output=False) for port in told.inputs]
+        ports += [_port(port, is_output=True) for port in told.outputs]
+        return checked(cls(tuple(ports), sampling_interval_s=told.sampling_interval_s, seed=told.seed))
+
+
+def checked(contract: Contract) -> Contract:
+    """Return the contract if it can be; raises `InvalidInput` naming the port that contradicts itself or the others.
+
+    Axes lie in the shape, are free and differ. Minds have an axis in every stimulus, state and response, or in none; time in
+    every stimulus and response, or in none. What only one role has, no other has.
+    """
+    for port in contract.ports:
+        _check_port(port)
+    if not contract.stimuli or not contract.responses:
+        raise InvalidInput(f"the contract has no {'response' if contract.stimuli else 'stimulus'}: say which it is")
+    order = [_ORDER.index(port.role) for port in contract.ports]
+    if order != sorted(order):
+        raise InvalidInput("the contract's ports are out of order: stimuli, constants, states, responses")
+    for axis in ("minds_axis", "time_axis"):
+        moved = [*contract.stimuli, *contract.responses, *(contract.states if axis == "minds_axis" else ())]
+        with_axis = [port.name for port in moved if getattr(port, axis) is not None]
+        without = [port.name for port in moved if getattr(port, axis) is None]
+        if with_axis and without:
+            raise InvalidInput(
+                f"{with_axis[0]!r} has a {axis} and {without[0]!r} has none: say it of every stimulus"
+                f"{', state' if axis == 'minds_axis' else ''} and response, or of none"
+            )
+    afters = [port.after for port in contract.states]
+    if len(set(afters)) < len(afters) or set(afters) & {port.name for port in contract.responses}:
+        raise InvalidInput(
+            "an output is the next value of two states, or of a state and a response too: name each once"
+        )
+    return contract
+
+
+def _check_port(port: Port) -> None:
+    what = f"{port.role} {port.name!r}"
+    if port.role is Role.CONSTANT and math.prod(0 if not isinstance(n, int) else n for n in port.shape) != 1:
+        raise InvalidInput(f"{what} is no single value: a constant has the shape () or one of ones")
+    for axis, name in ((port.time_axis, "time_axis"), (port.minds_axis, "minds_axis")):
+        if axis is None:
+            continue
+        if port.role is Role.CONSTANT or (port.role is Role.STATE and name == "time_axis"):
+            raise InvalidInput(f"{what} has a {name}: take it away")
+        if not 0 <= axis < len(port.shape):
+            raise InvalidInput(f"{what} has its {name} at {axis} of {len(port.shape)} axes: they count from 0")
+        if isinstance(port.shape[axis], int):
+            raise InvalidInput(
+                f"{what} has its {name} where the network is always {port.shape[axis]} long: take it away, and each call "
+                f"takes one {'step' if name == 'time_axis' else 'mind'}"
+            )
+    if port.time_axis is not None and port.time_axis == port.minds_axis:
+        raise InvalidInput(f"{what} has time and minds along one axis: name two")
+    if (port.role is Role.STATE) != bool(port.after):
+        raise InvalidInput(
+            f"{what} {'does not say' if port.role is Role.STATE else 'says'} what follows it: mend 'after'"
+        )
+    if port.value is not None and (port.role is not Role.CONSTANT or not _holds(port.dtype, port.value)):
+        raise InvalidInput(
+            f"{what} has the value {port.value!r}: only constants have one, exactly of type {port.dtype.name}"
+        )
+    if port.distribution is not Distribution.CONTINUOUS and (port.role is not Role.RESPONSE or port.dtype.kind != "f"):
+        raise InvalidInput(f"{what} is a distribution's parameter: only responses of floating point are")
+    if port.channels:
+        last = port.step_shape[-1] if port.step_shape else 1
+        if len(set(port.channels)) < len(port.channels):
+            raise InvalidInput(f"{what} names a channel twice: give each a name of its own")
+        if isinstance(last, int) and len(port.channels) != last:
+            raise InvalidInput(f"{what} has {len(port.channels)} names for {last} channels: name all or none")
+
+
+def _holds(dtype: np.dtype[np.generic], value: Scalar) -> bool:
+    """Say whether a number is one of a type, without rounding; a fraction is one of a float's if it is near it."""
+    if isinstance(value, str):
+        return False
+    if dtype.kind == "b":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    if dtype.kind == "f":
+        # A decimal fraction is none of a binary type exactly; it stands for the nearest.
+        return math.isfinite(value) and abs(value) <= float(np.finfo(dtype.name).max)
+    bounds = np.iinfo(dtype.name)
+    return value == int(value) and bounds.min <= value <= bounds.max
+
+
+def _told(port: Port) -> ToldPort:
+    return ToldPort(
+        name=port.name,
+        role=port.role,
+        dtype=port.dtype,
+        shape=port.shape,
+        time_axis=NO_AXIS if port.time_axis is None else port.time_axis,
+        minds_axis=NO_AXIS if port.minds_axis is None else port.minds_axis,
+        after=port.after or None,
+        unit=port.unit or None,
+        channels=port.channels or None,
+        value=port.value,
+        distribution=port.distribution if port.role is Role.RESPONSE else None,
+    )
+
+
+def _port(told: ToldPort, *, is_output: bool) -> Port:
+    what = f"the contract of {'output' if is_output else 'input'} {told.name!r}"
+    if told.role is None or told.dtype is None or told.shape is None:
+        raise InvalidInput(f"{what} does not say role, type and shape: deposit the student again to complete it")
+    if told.time_axis is None or told.minds_axis is None:
+        raise InvalidInput(f"{what} does not say its axes: deposit the student again to complete it")
+    if (told.role is Role.RESPONSE) != is_output:
+        raise InvalidInput(f"{what} makes it a {told.role}: outputs are responses, and nothing else is")
+    return Port(
+        name=told.name,
+        role=told.role,
+        dtype=told.dtype,
+        shape=told.shape,
+        time_axis=None if told.time_axis == NO_AXIS else told.time_axis,
+        minds_axis=None if told.minds_axis == NO_AXIS else told.minds_axis,
+        after=told.after or "",
+        unit=told.unit or "",
+        channels=told.channels or (),
+        value=told.value,
+        distribution=told.distribution or Distribution.CONTINUOUS,
+    )

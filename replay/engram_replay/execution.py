@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
+
+from engram_format.catalog import Scalar
+from engram_format.errors import InvalidInput
 
 PROVIDER: Final = "CPUExecutionProvider"
+_MAX_THREADS: Final = 64
 
 
 class Form(StrEnum):
@@ -37,3 +42,30 @@ class Execution:
     threads: int = 1
     optimisation: Optimisation = Optimisation.ALL
     prepacking: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= _MAX_THREADS:
+            raise InvalidInput(f"a student cannot run on {self.threads} threads: choose 1 to {_MAX_THREADS}")
+
+    def to_fields(self) -> Mapping[str, Scalar]:
+        """Return the choices by name."""
+        return {
+            "form": self.form.value,
+            "threads": self.threads,
+            "optimisation": self.optimisation.value,
+            "prepacking": self.prepacking,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Scalar]) -> Self:
+        """Read what `to_fields` returns, missing ones as by default; raises `InvalidInput` for what cannot be."""
+        chosen = {**cls().to_fields(), **fields}
+        try:
+            return cls(
+                Form(str(chosen["form"])),
+                int(chosen["threads"]),
+                Optimisation(str(chosen["optimisation"])),
+                bool(chosen["prepacking"]),
+            )
+        except ValueError as error:
+            raise InvalidInput(f"there is no such execution profile ({error}): leave it to the default") from error

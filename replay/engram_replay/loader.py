@@ -11,13 +11,14 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
+from engram_format.catalog import Scalar
 from engram_format.errors import Exhausted, InvalidInput
+from engram_replay.contract import Contract
+from engram_replay.contract_inference import infer
+from engram_replay.execution import PROVIDER, Execution, Optimisation
 from engram_replay.gate import check_network, metadata_of
-from engram_replay.signature import Signature, Tensor, read_signature, states_in_metadata
-
-PROVIDER = "CPUExecutionProvider"
-OPTIMISATION = "all"
-THREADS = 1
+from engram_replay.signature import Signature, Tensor, read_signature
+from engram_replay.told import Told
 
 _MAX_BYTES = 512 << 20
 ORT_ERRORS = (
@@ -53,17 +54,25 @@ class Student:
     sha256: str
     """SHA-256 of the network's bytes, 64 hex digits."""
     signature: Signature
+    contract: Contract
     session: onnxruntime.InferenceSession = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"student {self.sha256[:12]}"
 
 
-def load_student(data: bytes, *, states: Mapping[str, str] | None = None, max_bytes: int = _MAX_BYTES) -> Student:
-    """Load an ONNX network; `states` pairs its state inputs with outputs as `read_signature` says.
+def load_student(
+    data: bytes,
+    *,
+    told: Mapping[str, Scalar] | None = None,
+    execution: Execution | None = None,
+    max_bytes: int = _MAX_BYTES,
+) -> Student:
+    """Load an ONNX network.
 
-    Raises `InvalidInput` if the bytes are no ONNX network that can be replayed, and `Exhausted` if there are more than
-    `max_bytes`.
+    `told` are metadata that may hold a contract, whole or in part, which has precedence over what the network tells. Raises
+    `InvalidInput` if the bytes are no ONNX network that can be replayed, `Refused` where the gate lets it not in, and
+    `Exhausted` if there are more than `max_bytes`.
     """
     if len(data) > max_bytes:
         raise Exhausted(
@@ -75,16 +84,17 @@ def load_student(data: bytes, *, states: Mapping[str, str] | None = None, max_by
     metadata = metadata_of(model)
     del model
     try:
-        session = onnxruntime.InferenceSession(data, sess_options=_options(), providers=[PROVIDER])
+        session = onnxruntime.InferenceSession(
+            data, sess_options=_options(execution or Execution()), providers=[PROVIDER]
+        )
     except ORT_ERRORS as error:
         raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
     session.disable_fallback()
-    signature = read_signature(
-        [_tensor(node, what=what) for node in session.get_inputs()],
-        [_tensor(node, what=what) for node in session.get_outputs()],
-        states=states_in_metadata(metadata) if states is None else states,
-    )
-    return Student(sha256=sha256, signature=signature, session=session)
+    inputs = [_tensor(node, what=what) for node in session.get_inputs()]
+    outputs = [_tensor(node, what=what) for node in session.get_outputs()]
+    contract = infer(inputs, outputs, metadata=metadata, told=Told.from_metadata(told or {}))
+    paired = {port.name: port.after for port in contract.states}
+    return Student(sha256, read_signature(inputs, outputs, states=paired), contract, session)
 
 
 def reason(error: BaseException) -> str:
@@ -93,18 +103,26 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split()).rstrip(".")[:300]
 
 
-def _options() -> onnxruntime.SessionOptions:
+_LEVELS: Mapping[Optimisation, onnxruntime.GraphOptimizationLevel] = {
+    Optimisation.NONE: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    Optimisation.BASIC: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    Optimisation.EXTENDED: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    Optimisation.ALL: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+def _options(execution: Execution) -> onnxruntime.SessionOptions:
     """Return the settings that the execution profile names; all that may change a bit is set, not left to a default."""
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = _LEVELS[execution.optimisation]
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = THREADS
+    options.intra_op_num_threads = execution.threads
+    options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # what is wrong is raised; nothing is written to the terminal
     for key, value in {
         "session.load_model_format": "ONNX",
-        "session.disable_prepacking": "0",
+        "session.disable_prepacking": "0" if execution.prepacking else "1",
         "session.set_denormal_as_zero": "0",
         "session.intra_op.allow_spinning": "0",
         "session.inter_op.allow_spinning": "0",

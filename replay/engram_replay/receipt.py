@@ -15,11 +15,12 @@ import onnxruntime
 
 from engram_format.catalog import Scalar
 from engram_replay.arrays import digest_arrays
-from engram_replay.loader import OPTIMISATION, PROVIDER, THREADS, Student
+from engram_replay.execution import PROVIDER, Execution
+from engram_replay.loader import Student
 from engram_replay.stepper import Replay
 
 
-def receipt(student: Student, replay: Replay) -> Mapping[str, Scalar]:
+def receipt(student: Student, replay: Replay, execution: Execution | None = None) -> Mapping[str, Scalar]:
     """Return the receipt of a replay as flat metadata; digests are 64 hex digits.
 
     `student.sha256` is over the network's bytes; `stimulus.sha256`, `initial_state.sha256`, `final_state.sha256` and
@@ -33,19 +34,20 @@ def receipt(student: Student, replay: Replay) -> Mapping[str, Scalar]:
         "outputs.sha256": digest_arrays(replay.outputs),
         "replay.mode": student.signature.mode.value,
         "replay.steps": replay.steps,
-        **profile(),
+        **profile(execution or Execution()),
     }
 
 
-def profile() -> Mapping[str, Scalar]:
+def profile(execution: Execution) -> Mapping[str, Scalar]:
     """Return what the bits of a replay depend on beside student and stimulus: software, settings and processor."""
     return {
-        "profile.form": "solo",
+        "profile.form": execution.form.value,
         "profile.onnxruntime": onnxruntime.__version__,
         "profile.onnx": onnx.__version__,
         "profile.provider": PROVIDER,
-        "profile.threads": THREADS,
-        "profile.optimisation": OPTIMISATION,
+        "profile.threads": execution.threads,
+        "profile.optimisation": execution.optimisation.value,
+        "profile.prepacking": execution.prepacking,
         "profile.machine": platform.machine(),
         "profile.cpu": " ".join(_processor_features()),
     }

@@ -4,7 +4,7 @@ The tensors' names, types and shapes say it all; nothing depends on their order,
 
 - A *state* is an input that one of the outputs replaces after each step. The pairs come from the caller, else from the
   student's own metadata (`engram.state.<input>` = `<output>`), else from the names: `state` and `state_out`, `state`
-  and `stateN`, `h0` and `hn`, `lstm_in.c` and `lstm_out.c`, `past.0.key` and `present.0.key`.
+  and `stateN`, `h0` and `hn` or `h1`, `lstm_in.c` and `lstm_out.c`, `past.0.key` and `present.0.key`.
 - A *constant* is a scalar that is no state, such as a sampling rate: one value for the whole replay.
 - A *stimulus* is any other input, a *response* any output that replaces no state.
 """
@@ -84,7 +84,7 @@ def read_signature(
     that the names tell. Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no
     stimulus or no response remains.
     """
-    pairs = _paired_by_name(inputs, outputs) if states is None else _paired_as_told(inputs, outputs, states=states)
+    pairs = pair_states(inputs, outputs, states=states)
     paired = {tensor.name for pair in pairs for tensor in (pair.before, pair.after)}
     free_inputs = [tensor for tensor in inputs if tensor.name not in paired]
     driven = [tensor for tensor in free_inputs if tensor.shape]
@@ -104,6 +104,13 @@ def read_signature(
         constants=tuple(tensor for tensor in free_inputs if not tensor.shape),
         responses=responses,
     )
+
+
+def pair_states(
+    inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, states: Mapping[str, str] | None = None
+) -> tuple[State, ...]:
+    """Return the states, in the order of the inputs; `states` pairs them as `read_signature` says, `None` lets names tell."""
+    return _paired_by_name(inputs, outputs) if states is None else _paired_as_told(inputs, outputs, states=states)
 
 
 def states_in_metadata(metadata: Mapping[str, str]) -> Mapping[str, str] | None:
@@ -163,6 +170,8 @@ _TURNS = {
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _NUMBERED_ZERO = re.compile(r"(.*[A-Za-z])0")
 _STATE_WORDS = frozenset({"state", "states", "hidden", "carry", "cell", "cache", "h0", "c0", "hx", "cx"})
+_COUNTED_WORDS = _STATE_WORDS | {"ctx", "context", "mem", "memory"}
+"""Words of names that go on as `h0` and `h1`, `ctx` and `ctx1`; of others, such as `x` and `x1`, a number says nothing."""
 
 
 def _successors(name: str) -> Iterator[str]:
@@ -174,6 +183,8 @@ def _successors(name: str) -> Iterator[str]:
             yield name[: word.start()] + turned + name[word.end() :]
     if zero := _NUMBERED_ZERO.fullmatch(name):
         yield zero[1] + "n"
+    if any(word.lower() in _COUNTED_WORDS for word in _WORD.findall(name)):
+        yield zero[1] + "1" if zero else name + "1"
 
 
 def _reads_like_state(name: str) -> bool:

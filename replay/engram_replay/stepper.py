@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Timer
+from typing import Final
 
 import numpy as np
-import onnxruntime
 
-from engram_format.errors import Exhausted, InvalidInput
+from engram_format.errors import InvalidInput
 from engram_replay.arrays import AnyArray
 from engram_replay.fitting import Fitted, fit
-from engram_replay.loader import ORT_ERRORS, Student, reason
+from engram_replay.loader import Student
+from engram_replay.runtime_calls import Calls
 from engram_replay.signature import Mode
+
+_STEPS_IN_A_CALL: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +38,34 @@ def run(
     student: Student,
     stimulus: Mapping[str, AnyArray],
     *,
+    calls: Calls | None = None,
     initial_state: Mapping[str, AnyArray] | None = None,
-    timeout_s: float | None = None,
+    join_steps: bool = False,
 ) -> Replay:
     """Run a student over a stimulus and return its responses, as `fitting.fit` and the student's mode say.
 
     A response of a stepped student is (time, *shape of the output), without as many leading axes of length 1 as the stimuli
-    left out. The same student, stimulus and state give the same bits on one machine with the same runtime.
+    left out. The same student, stimulus and state give the same bits on one machine with the same runtime. With
+    `join_steps`, which is for students whose bits do not depend on it, a call takes as many steps as the network allows.
 
-    Raises `InvalidInput` if stimulus or state do not fit the student or make it fail, and `Exhausted` after `timeout_s`.
+    Raises `InvalidInput` if stimulus or state do not fit the student or make it fail, and `Exhausted` past the deadline of
+    `calls`.
     """
+    calls = calls or Calls(student)
     fitted = fit(student.signature, stimulus, initial_state=initial_state)
-    responses: dict[str, list[AnyArray]] = {tensor.name: [] for tensor in student.signature.responses}
-    state = fitted.state
-    with _time_limit(timeout_s) as limit:
-        for call in range(fitted.calls):
-            feed = {name: array[call] for name, array in fitted.stimuli.items()}
-            outputs = _call(student, {**feed, **fitted.constants, **state}, call=call, limit=limit)
-            for name, values in responses.items():
-                values.append(outputs[name])
-            state = _next_state(student, outputs, state)
+    names = [tensor.name for tensor in student.signature.responses]
+    wanted = [*names, *(pair.after.name for pair in student.signature.states)]
+    parts: list[Sequence[AnyArray]] = []
+    state = dict(fitted.state)
+    for first, feed in _feeds(student, fitted, join_steps=join_steps):
+        outputs = calls.run(wanted, {**feed, **fitted.constants, **state}, step=first)
+        parts.append(outputs[: len(names)])
+        state = _next_state(student, outputs[len(names) :], state)
+    joined = _joins(student, fitted, join_steps=join_steps)
+    responses = {
+        name: _by_call([part[index] for part in parts], _time_axis(student, name) if joined else None)
+        for index, name in enumerate(names)
+    }
     return Replay(
         steps=fitted.steps,
         stimulus=fitted.given,
@@ -69,53 +78,49 @@ def run(
     )
 
 
-@dataclass(slots=True)
-class _Limit:
-    """A deadline that ends the call that is running."""
-
-    options: onnxruntime.RunOptions
-    timeout_s: float | None
-    passed: bool = False
-
-    def end(self) -> None:
-        self.passed = True
-        self.options.terminate = True
+def _joins(student: Student, fitted: Fitted, *, join_steps: bool) -> bool:
+    """Tell whether several steps go into one call: each is then 1 long along the network's axis of time."""
+    contract = student.contract
+    return (
+        join_steps
+        and fitted.calls > 1
+        and contract.takes_steps
+        and all(fitted.stimuli[port.name].shape[1 + (port.time_axis or 0)] == 1 for port in contract.stimuli)
+    )
 
 
-@contextmanager
-def _time_limit(timeout_s: float | None) -> Iterator[_Limit]:
-    limit = _Limit(onnxruntime.RunOptions(), timeout_s)
-    if timeout_s is None:
-        yield limit
+def _feeds(student: Student, fitted: Fitted, *, join_steps: bool) -> Iterator[tuple[int, dict[str, AnyArray]]]:
+    """Yield the number of a call's first step and its stimuli."""
+    if not _joins(student, fitted, join_steps=join_steps):
+        for call in range(fitted.calls):
+            yield call, {name: array[call] for name, array in fitted.stimuli.items()}
         return
-    timer = Timer(timeout_s, limit.end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield limit
-    finally:
-        timer.cancel()
+    axes = {port.name: port.time_axis or 0 for port in student.contract.stimuli}
+    for first in range(0, fitted.calls, _STEPS_IN_A_CALL):
+        stop = first + _STEPS_IN_A_CALL
+        yield (
+            first,
+            {
+                name: np.ascontiguousarray(np.moveaxis(array[first:stop], 0, axis).squeeze(axis + 1))
+                for name, array in fitted.stimuli.items()
+                for axis in (axes[name],)
+            },
+        )
 
 
-def _call(student: Student, feed: Mapping[str, AnyArray], *, call: int, limit: _Limit) -> dict[str, AnyArray]:
-    signature = student.signature
-    names = [tensor.name for tensor in (*signature.responses, *(pair.after for pair in signature.states))]
-    try:
-        return dict(zip(names, student.session.run(names, dict(feed), limit.options), strict=True))
-    except ORT_ERRORS as error:
-        if limit.passed:
-            raise Exhausted(
-                f"{student} did not finish within {limit.timeout_s} s, it was at call {call}: replay a shorter stimulus"
-            ) from error
-        raise InvalidInput(
-            f"{student} failed at call {call} ({reason(error)}): give it a stimulus of the shape it was made for"
-        ) from error
+def _time_axis(student: Student, response: str) -> int | None:
+    return next(port.time_axis for port in student.contract.responses if port.name == response)
 
 
-def _next_state(
-    student: Student, outputs: Mapping[str, AnyArray], state: Mapping[str, AnyArray]
-) -> dict[str, AnyArray]:
-    following = {pair.before.name: outputs[pair.after.name] for pair in student.signature.states}
+def _by_call(parts: list[AnyArray], time_axis: int | None) -> list[AnyArray]:
+    """Return one array for each call of one step; of joined steps, as each would have given it."""
+    if time_axis is None:
+        return parts
+    return [np.expand_dims(step, time_axis) for part in parts for step in np.moveaxis(part, time_axis, 0)]
+
+
+def _next_state(student: Student, outputs: Sequence[AnyArray], state: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    following = {pair.before.name: value for pair, value in zip(student.signature.states, outputs, strict=True)}
     for name, value in following.items():
         if value.shape != state[name].shape:
             raise InvalidInput(

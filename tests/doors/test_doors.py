@@ -14,7 +14,8 @@ from engram_client.transfer import deposit_files, restore_file
 from engram_format.address import Address, ContentAddress
 from engram_format.catalog import ArtifactSpec, FindingKind, Kind
 from engram_format.errors import AlreadyExists, InvalidInput, NotFound
-from engram_replay import load_student, run
+from engram_replay.loader import load_student
+from engram_replay.stepper import run
 
 DATA = Path(__file__).parent.parent / "data"
 NETWORKS = DATA / "onnx_real"

@@ -14,7 +14,9 @@ from engram_client.demo.retina import NWB_FILE, RETINA_FILES, Recording, load_he
 from engram_client.demo.student import RetinaModel, build_student, fit, score
 from engram_format.catalog import Kind
 from engram_layout import HEAD_BYTES, detect_kind
-from engram_replay import Mode, load_student, run
+from engram_replay.loader import load_student
+from engram_replay.signature import Mode
+from engram_replay.stepper import run
 
 
 @pytest.fixture(scope="module")

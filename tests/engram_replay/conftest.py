@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engram_replay import Student, load_student
+from engram_replay.loader import Student, load_student
 
 DATA = Path(__file__).parents[1] / "data" / "onnx_real"
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from engram_format.errors import InvalidInput
-from engram_replay import load_student
+from engram_replay.loader import load_student
 
 
 def outside(name: str) -> onnx.TensorProto:

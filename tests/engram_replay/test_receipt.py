@@ -7,7 +7,10 @@ import hashlib
 import numpy as np
 import onnxruntime
 
-from engram_replay import load_student, profile, receipt, run
+from engram_replay.execution import Execution
+from engram_replay.loader import load_student
+from engram_replay.receipt import profile, receipt
+from engram_replay.stepper import run
 
 
 def test_equal_replays_have_equal_receipts(leaky_sum: bytes):
@@ -38,7 +41,7 @@ def test_a_receipt_is_flat_metadata_with_the_profile(leaky_sum: bytes):
     student = load_student(leaky_sum)
     entries = receipt(student, run(student, {"x": np.ones((1, 3), np.float32)}))
     assert all(isinstance(value, str | int | float | bool) for value in entries.values())
-    assert profile().items() <= entries.items()
+    assert profile(Execution()).items() <= entries.items()
     assert entries["profile.onnxruntime"] == onnxruntime.__version__
     assert entries["profile.provider"] == "CPUExecutionProvider"
     assert entries["profile.threads"] == 1

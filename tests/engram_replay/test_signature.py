@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from engram_format.errors import InvalidInput
-from engram_replay import Mode, Tensor
-from engram_replay.signature import read_signature, states_in_metadata
+from engram_replay.signature import Mode, Tensor, read_signature, states_in_metadata
 
 
 def tensor(name: str, *shape: int | str | None, dtype: str = "float32") -> Tensor:
@@ -30,6 +29,8 @@ def pairs(inputs: list[Tensor], outputs: list[Tensor], **options) -> dict[str, s
         ("h", "h_out"),
         ("h0", "hn"),
         ("h_0", "h_n"),
+        ("h0", "h1"),
+        ("ctx", "ctx1"),
         ("past.0.key", "present.0.key"),
         ("initial_carry", "final_carry"),
     ],

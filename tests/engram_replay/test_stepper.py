@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from engram_format.errors import Exhausted, InvalidInput
-from engram_replay import digest_arrays, load_student, run
+from engram_replay import digest_arrays
+from engram_replay.loader import load_student
+from engram_replay.runtime_calls import Calls
+from engram_replay.stepper import run
 
 RATE = np.int64(16_000)
 """Samples per second, as the voice detector wants it."""
@@ -169,14 +172,18 @@ def test_a_state_that_does_not_fit_is_refused(leaky, state, message: str):
 
 
 def test_a_stimulus_that_makes_the_network_fail_is_told_in_a_sentence(silero):
-    with pytest.raises(InvalidInput, match=r"student 7ed98ddbad84 failed at call 0 \("):
+    with pytest.raises(InvalidInput, match=r"student 7ed98ddbad84 failed at step 0 \("):
         run(silero, {"input": np.zeros((2, 3), np.float32), "sr": RATE})
 
 
 def test_a_replay_that_does_not_end_is_ended(endless: bytes):
-    with pytest.raises(Exhausted, match=r"did not finish within 0\.2 s"):
-        run(load_student(endless), {"x": np.ones((1, 3), np.float32)}, timeout_s=0.2)
+    student = load_student(endless)
+    calls = Calls(student)
+    with calls.within(0.2), pytest.raises(Exhausted, match=r"did not finish within 0\.2 s"):
+        run(student, {"x": np.ones((1, 3), np.float32)}, calls=calls)
 
 
 def test_a_replay_within_its_time_is_not_touched(leaky):
-    assert run(leaky, {"x": np.zeros((50, 3), np.float32)}, timeout_s=60).steps == 50
+    calls = Calls(leaky)
+    with calls.within(60):
+        assert run(leaky, {"x": np.zeros((50, 3), np.float32)}, calls=calls).steps == 50

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engram_format.address import Address, AnyAddress, ContentAddress
 from engram_format.catalog import (
@@ -37,6 +38,9 @@ from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
 from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
 
+if TYPE_CHECKING:
+    from engram_server.engine.minds import Minds
+
 
 class Archive:
     """An archive opened in this process. Thread-safe; close it, or use it in a `with` block."""
@@ -45,11 +49,23 @@ class Archive:
         self._repository = repository
         self._sessions = OpenSessions()
         self._recordings = Recordings(self._find)
+        self._minds: Minds | None = None
+        self._opening = threading.Lock()
 
     @property
     def url(self) -> str:
         """Where the archive is."""
         return self._repository.url
+
+    @property
+    def minds(self) -> Minds:
+        """The minds of this archive's students; their processes end with the archive."""
+        from engram_server.engine.minds import Minds  # not needed for depositing and reading
+
+        with self._opening:
+            if self._minds is None:
+                self._minds = Minds(self)
+            return self._minds
 
     def create_vault(self, name: str) -> Vault:
         """Create a vault with keys of its own; raises `AlreadyExists`."""
@@ -223,7 +239,7 @@ class Archive:
         author: str = "",
     ) -> ReplayResult:
         """Run a student over a stimulus, and save what it did as a new version of `save_to` if given."""
-        from engram_server.engine import replaying  # loads onnxruntime, which depositing and reading do not need
+        from engram_server.engine import replaying  # not needed for depositing and reading
 
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
 
@@ -234,7 +250,11 @@ class Archive:
             yield from self._verify(reader, scope, read_data=read_data)
 
     def close(self) -> None:
-        """Let go of threads."""
+        """Let go of threads and processes."""
+        with self._opening:
+            minds, self._minds = self._minds, None
+        if minds is not None:
+            minds.close()
         self._repository.close()
 
     def __enter__(self) -> Self:

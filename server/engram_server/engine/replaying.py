@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, Kind, ReplayResult
-from engram_format.errors import Exhausted, InvalidInput
-from engram_replay import Replay, Student, decode_stimulus, encode_npz, load_student, receipt, run
+from engram_format.errors import InvalidInput
+from engram_replay import StudentSource, decode_stimulus, encode_npz
+from engram_replay.host import Answer
+from engram_server.engine.minds import read_whole, source_of
+from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 _MAX_STUDENT_BYTES: Final = 256 * 2**20
 _MAX_STIMULUS_BYTES: Final = 512 * 2**20
 _TIME_LIMIT_S: Final = 120.0
-_SESSION_BYTES: Final = 16
 
 
 def replay(
@@ -33,26 +34,30 @@ def replay(
 ) -> ReplayResult:
     """Run a student over a stimulus; the student is decrypted in memory and never touches a disk."""
     network = archive.artifact(student)
-    loaded = _load(archive, network)
     made_from = [network.sha256]
     if isinstance(stimulus, Mapping):
         arrays = stimulus
     else:
         recorded = archive.artifact(stimulus)
-        arrays = decode_stimulus(_read(archive, recorded, limit=_MAX_STIMULUS_BYTES), max_bytes=_MAX_STIMULUS_BYTES)
+        data = read_whole(archive, recorded, limit=_MAX_STIMULUS_BYTES)
+        arrays = decode_stimulus(data, max_bytes=_MAX_STIMULUS_BYTES)
         made_from.append(recorded.sha256)
-    done = run(loaded, arrays, timeout_s=_TIME_LIMIT_S)
+    source = source_of(archive, network, limit=_MAX_STUDENT_BYTES)
+    done = _run(archive, network, source, arrays)
     saved = None
     if save_to is not None:
         given = encode_npz(done.stimulus) if isinstance(stimulus, Mapping) else None
-        files = _files(loaded, done, save_to, given=given, made_from=tuple(made_from), now_ns=now_ns)
-        saved = _save(archive, files, save_to, message=f"Replay of {loaded}", author=author)
-    return ReplayResult(outputs=done.outputs, receipt=receipt(loaded, done), saved=saved)
+        files = _files(done, save_to, given=given, made_from=tuple(made_from), now_ns=now_ns)
+        saved = save_files(archive, files, save_to, message=f"Replay of {source.name}", author=author)
+    return ReplayResult(outputs=done.outputs, receipt=done.receipt, saved=saved)
 
 
-def _load(archive: Archive, network: Artifact) -> Student:
+def _run(archive: Archive, network: Artifact, source: StudentSource, arrays: Mapping[str, AnyArray]) -> Answer:
+    async def run() -> Answer:
+        return await archive.minds.host.replay(source, arrays, limit_s=_TIME_LIMIT_S)
+
     try:
-        return load_student(_read(archive, network, limit=_MAX_STUDENT_BYTES), max_bytes=_MAX_STUDENT_BYTES)
+        return archive.minds.wait(run())
     except InvalidInput as error:
         if network.kind is Kind.STUDENT:
             raise
@@ -60,8 +65,7 @@ def _load(archive: Archive, network: Artifact) -> Student:
 
 
 def _files(
-    student: Student,
-    done: Replay,
+    done: Answer,
     save_to: Address,
     *,
     given: bytes | None,
@@ -77,29 +81,7 @@ def _files(
         files.append((ArtifactSpec(path=stimulus_path, size=len(given), kind=Kind.FILE, time_ns=now_ns), given))
         made_from = (*made_from, hashlib.sha256(given).hexdigest())
     outputs = encode_npz(done.outputs)
-    metadata = receipt(student, done)
     spec = ArtifactSpec(
-        path=path, size=len(outputs), kind=Kind.REPLAY, time_ns=now_ns, metadata=metadata, made_from=made_from
+        path=path, size=len(outputs), kind=Kind.REPLAY, time_ns=now_ns, metadata=done.receipt, made_from=made_from
     )
     return [*files, (spec, outputs)]
-
-
-def _save(
-    archive: Archive, files: list[tuple[ArtifactSpec, bytes]], save_to: Address, *, message: str, author: str
-) -> Artifact:
-    """Deposit the files as one version; return the last."""
-    memory = save_to.of(None).at(None)
-    with archive.open_deposit(memory, session=secrets.token_hex(_SESSION_BYTES)) as deposit:
-        for spec, body in files:
-            deposit.begin(spec)
-            deposit.write(body)
-            deposit.end(sha256=hashlib.sha256(body).hexdigest())
-        version = deposit.commit(message=message, author=author)
-    return archive.artifact(version.address.of(files[-1][0].path))
-
-
-def _read(archive: Archive, artifact: Artifact, *, limit: int) -> bytes:
-    """Read an artifact whole, if it may be held in memory."""
-    if artifact.size > limit:
-        raise Exhausted(f"{artifact.address} has {artifact.size} bytes; a replay takes at most {limit}")
-    return b"".join(archive.read(artifact.address))

@@ -108,6 +108,7 @@ def serving(config: ServeConfig, archive: Archive) -> Iterator[int]:
 @asynccontextmanager
 async def running(config: ServeConfig, archive: Archive) -> AsyncIterator[int]:
     """Serve while the block runs, and tell it the port; afterwards drain, and close the archive in every case."""
+    archive.minds.bind(asyncio.get_running_loop())
     calls = EngineCalls(threads=config.workers)
     edge = Edge(calls=config.calls)
     try:

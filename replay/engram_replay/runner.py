@@ -1,0 +1,283 @@
+"""A student's own process: loads one network, answers its parent until the socket ends.
+
+Everything that parses or runs what a stranger made happens here: whatever goes wrong, the parent goes on. The process has
+bounded memory, no network, no files to write and an empty folder (`nursery_child`).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engram_format.catalog import AnyArray, Scalar
+from engram_format.encoding import Encodable, Value, encode
+from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
+from engram_replay.execution import Execution
+from engram_replay.invariance import measure
+from engram_replay.loader import load_student
+from engram_replay.minds import Ensemble, Rows
+from engram_replay.receipt import profile, receipt
+from engram_replay.refusal import error_fields
+from engram_replay.runtime_calls import Calls
+from engram_replay.stepper import run as run_whole
+from engram_replay.wire import (
+    Frame,
+    Frames,
+    Op,
+    Tick,
+    pack_arrays,
+    pack_frame,
+    pack_shapes,
+    raw,
+    unpack_arrays,
+    unpack_plain,
+    unpack_tick,
+)
+
+_READ_BYTES: Final = 1 << 20
+_MAX_ROWS: Final = 1024
+"""Minds that share one call."""
+
+
+def run(connection: socket.socket) -> None:
+    """Answer until the other side hangs up."""
+    Runner(connection).serve()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A tick that waits for its turn, read and checked."""
+
+    number: int
+    rows: Rows
+    tick: Tick
+    stimuli: list[AnyArray]
+
+    @property
+    def company(self) -> tuple[object, ...]:
+        """What ticks that share a call have in common."""
+        shapes = tuple(array.shape[2:] for array in self.stimuli)
+        return self.tick.steps, shapes, {name: value.item() for name, value in self.rows.constants.items()}
+
+
+class Runner:
+    """The process's only object: a student, its sessions, and the requests that wait."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames = Frames()
+        self._waiting: deque[Frame] = deque()
+        self._ensemble: Ensemble | None = None
+        self._execution = Execution()
+        self._sessions: dict[int, Rows] = {}
+
+    def serve(self) -> None:
+        """Answer requests in order; ticks of several sessions that wait are answered together."""
+        while self._waiting or self._listen(wait=True):
+            self._listen(wait=False)
+            if not self._waiting:
+                continue
+            frame = self._waiting.popleft()
+            if frame.op == Op.TICK:
+                self._tick(frame)
+            else:
+                self._answer(frame)
+
+    def _listen(self, *, wait: bool) -> bool:
+        """Take what has arrived; say whether the other side is still there."""
+        try:
+            data = self._connection.recv(_READ_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        self._waiting.extend(self._frames.feed(data))
+        return bool(data)
+
+    def _send(self, number: int, op: Op, body: Sequence[bytes | memoryview]) -> None:
+        pieces = pack_frame(number, op, body)
+        if sum(map(len, pieces)) <= _READ_BYTES:
+            self._connection.sendall(b"".join(pieces))
+        else:
+            for piece in pieces:
+                self._connection.sendall(piece)
+
+    def _fail(self, number: int, error: Exception) -> None:
+        self._send(number, Op.FAILED, [encode(error_fields(error))])
+
+    def _answer(self, frame: Frame) -> None:
+        try:
+            head, arrays = self._done(frame)
+        except (EngramError, MemoryError) as error:
+            self._fail(frame.number, error)
+        else:
+            self._send(frame.number, Op.DONE, pack_arrays(head, arrays))
+
+    def _done(self, frame: Frame) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
+        fields, arrays, rest = unpack_arrays(frame.body, what="a request", known=range(8))
+        match frame.op:
+            case Op.LOAD:
+                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
+            case Op.OPEN:
+                self._sessions[fields.integer(1)] = self._loaded.rows(
+                    minds=fields.integer(2), constants=_scalars(fields.mapping(3)), initial_state=arrays
+                )
+                return {}, {}
+            case Op.STATE:
+                return {}, self._loaded.state_of(self._session(fields.integer(1)))
+            case Op.FORK:
+                rows = [row for row in fields.array(3) if isinstance(row, int)]
+                self._sessions[fields.integer(2)] = self._loaded.fork(self._session(fields.integer(1)), rows)
+                return {}, {}
+            case Op.CLOSE:
+                self._sessions.pop(fields.integer(1), None)
+                return {}, {}
+            case Op.INFER:
+                return {}, self._infer(arrays, limit_s=fields.number(1), allow_nan=fields.flag(2))
+            case Op.REPLAY:
+                return self._replay(arrays, limit_s=fields.number(1))
+            case _:
+                raise InvalidInput(f"there is no request {frame.op}: another version's process was asked")
+
+    @property
+    def _loaded(self) -> Ensemble:
+        if self._ensemble is None:
+            raise InvalidInput("no student is loaded: load one first")
+        return self._ensemble
+
+    def _session(self, number: int) -> Rows:
+        rows = self._sessions.get(number)
+        if rows is None:
+            raise NotFound(f"there is no session {number} of these minds: open a new one")
+        return rows
+
+    def _load(self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value]) -> Mapping[int, Encodable]:
+        self._execution = Execution.from_fields(_scalars(execution))
+        student = load_student(data, told=_scalars(told), execution=self._execution)
+        ensemble = Ensemble(student, Calls(student))
+        with ensemble.calls.within(_TRIAL_S):
+            measured = measure(ensemble)
+        ensemble.joins_minds, ensemble.joins_steps = measured.minds, measured.steps
+        self._ensemble = ensemble
+        return {
+            1: dict(student.contract.to_metadata()),
+            2: dict(profile(self._execution)),
+            3: measured.minds,
+            4: measured.steps,
+        }
+
+    def _replay(
+        self, arrays: Mapping[str, AnyArray], *, limit_s: float
+    ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
+        """Run a whole replay: arrays under `s:` are the stimulus, under `i:` the initial state."""
+        ensemble = self._loaded
+        with ensemble.calls.within(limit_s):
+            done = run_whole(
+                ensemble.student,
+                _under("s:", arrays),
+                calls=ensemble.calls,
+                initial_state=_under("i:", arrays),
+                join_steps=ensemble.joins_steps,
+            )
+        named = {
+            **{f"o:{name}": array for name, array in done.outputs.items()},
+            **{f"f:{name}": array for name, array in done.final_state.items()},
+            **{f"s:{name}": array for name, array in done.stimulus.items()},
+        }
+        return {1: dict(receipt(ensemble.student, done, self._execution))}, named
+
+    def _infer(self, feed: Mapping[str, AnyArray], *, limit_s: float, allow_nan: bool) -> Mapping[str, AnyArray]:
+        ensemble = self._loaded
+        if not allow_nan:
+            check_finite(feed)
+        names = [output.name for output in ensemble.student.session.get_outputs()]
+        with ensemble.calls.within(limit_s):
+            return dict(zip(names, ensemble.calls.run(names, dict(feed), step=0), strict=True))
+
+    def _tick(self, first: Frame) -> None:
+        """Answer a tick, together with those of other sessions that wait and may share its call."""
+        asked = self._read(first)
+        if asked is None:
+            return
+        together = [asked, *self._company_of(asked)] if self._loaded.joins_minds and self._waiting else [asked]
+        try:
+            with self._loaded.calls.within(min(one.tick.limit_s for one in together)):
+                answers = self._loaded.tick([(one.rows, one.stimuli) for one in together], steps=asked.tick.steps)
+        except (EngramError, MemoryError) as error:
+            for one in together:
+                self._fail(one.number, error)
+            return
+        for one, responses in zip(together, answers, strict=True):
+            shapes = pack_shapes([response.shape for response in responses])
+            self._send(one.number, Op.DONE, [shapes, *map(raw, responses)])
+
+    def _company_of(self, asked: _Asked) -> list[_Asked]:
+        """Take from those that wait the ticks that may share a call: at most one for each session, and in its order."""
+        company: list[_Asked] = []
+        seen = {asked.tick.session}
+        minds = asked.rows.minds
+        later: deque[Frame] = deque()
+        while self._waiting:
+            frame = self._waiting.popleft()
+            session = unpack_tick(frame.body).session if frame.op == Op.TICK else None
+            if session is None:
+                later.append(frame)
+                later.extend(self._waiting)  # opening, forking and the like keep their place
+                break
+            if session in seen:
+                later.append(frame)
+                continue
+            seen.add(session)
+            other = self._read(frame)
+            if other is None:
+                continue
+            if other.company != asked.company or minds + other.rows.minds > _MAX_ROWS:
+                later.append(frame)
+                continue
+            minds += other.rows.minds
+            company.append(other)
+        self._waiting = later
+        return company
+
+    def _read(self, frame: Frame) -> _Asked | None:
+        """Return a tick with its arrays; where they do not fit, say so to who asked and return `None`."""
+        try:
+            tick = unpack_tick(frame.body)
+            ports = self._loaded.contract.stimuli
+            stimuli = unpack_plain(tick.stimuli, [port.dtype for port in ports])
+            rows = self._session(tick.session)
+            for port, array in zip(ports, stimuli, strict=True):
+                port.check(array, outer=(tick.steps, rows.minds))
+            if not tick.allow_nan:
+                check_finite({port.name: array for port, array in zip(ports, stimuli, strict=True)})
+        except FormatError as error:
+            self._fail(frame.number, InvalidInput(str(error)))
+        except EngramError as error:
+            self._fail(frame.number, error)
+        else:
+            return _Asked(frame.number, rows, tick, stimuli)
+        return None
+
+
+_TRIAL_S: Final = 2.0
+"""How long a student is tried when it is loaded."""
+
+
+def check_finite(arrays: Mapping[str, AnyArray]) -> None:
+    """Raise `InvalidInput` where an array holds NaN or infinity."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
+
+
+def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _scalars(values: Mapping[str, Value]) -> dict[str, Scalar]:
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
