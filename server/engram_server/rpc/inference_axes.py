@@ -6,58 +6,72 @@ has them in; an axis that the network does not have is of length 1 with us.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
-from engram_replay.contract import Contract, Port
+from engram_replay.contract import Port
+from engram_replay.layout import Layout
 
 
-def to_steps(port: Port, array: AnyArray) -> AnyArray:
-    """Return a tensor with the network's axes as (step, mind, *step_shape); no value is copied."""
-    return _moved(array, from_axes=(port.time_axis, port.minds_axis))
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """A port, and how its axes are ordered in the network."""
+
+    port: Port
+    layout: Layout
+
+    @classmethod
+    def of(cls, port: Port, *, is_state: bool = False) -> Self:
+        """Return the axes of a port; a state has no axis of time."""
+        return cls(port, Layout.of(port, is_state=is_state))
+
+    def steps_and_minds(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return how many steps and minds a tensor of this shape, in the network's order, has."""
+        time, minds = self.port.time_axis, self.port.minds_axis
+        return 1 if time is None else shape[time], 1 if minds is None else shape[minds]
+
+    def to_steps(self, array: AnyArray) -> AnyArray:
+        """Return a tensor with the network's axes as (step, mind, *step_shape)."""
+        ours = self.layout.into_contract(array)
+        if not self.layout.has_time:
+            ours = ours[np.newaxis]
+        return ours if self.layout.has_minds else ours[:, np.newaxis]
+
+    def from_steps(self, array: AnyArray) -> AnyArray:
+        """Return (step, mind, *step_shape) with the network's axes.
+
+        Steps or minds that the network has no axis for are one; more than one is refused with `InvalidInput`.
+        """
+        ours = array if self.layout.has_minds else self._only(array, 1)
+        return self.layout.into_network(ours if self.layout.has_time else self._only(ours, 0))
+
+    def from_state(self, array: AnyArray) -> AnyArray:
+        """Return the state of a session, (mind, *step_shape), with the network's axes."""
+        return self.layout.into_network(array if self.layout.has_minds else self._only(array, 0))
+
+    def _only(self, array: AnyArray, axis: int) -> AnyArray:
+        if array.shape[axis] != 1:
+            raise InvalidInput(
+                f"{self.port.name!r} has no axis for {array.shape[axis]} steps or minds: send one at a time"
+            )
+        return np.squeeze(array, axis)
 
 
-def from_steps(port: Port, array: AnyArray) -> AnyArray:
-    """Return (step, mind, *step_shape) with the network's axes.
-
-    Raises `InvalidInput` where the network has no axis for the several steps or minds that there are.
-    """
-    return _moved_back(port, array, to_axes=(port.time_axis, port.minds_axis))
-
-
-def from_state(port: Port, array: AnyArray) -> AnyArray:
-    """Return the state of a session, (mind, *step_shape), with the network's axes."""
-    return _moved_back(port, array, to_axes=(port.minds_axis,))
-
-
-def steps_and_minds(ports: Sequence[Port], tensors: Mapping[str, AnyArray]) -> tuple[int, int]:
-    """Return how many steps and minds the tensors of these ports have, both 1 if there are none.
-
-    Raises `InvalidInput` if they do not agree.
-    """
-    sizes = {port.name: to_steps(port, tensors[port.name]).shape[:2] for port in ports if port.name in tensors}
+def steps_and_minds(stimuli: Iterable[Axes], tensors: Mapping[str, AnyArray]) -> tuple[int, int]:
+    """Return how many steps and minds the tensors of all stimuli have; raises `InvalidInput` if they do not agree."""
+    sizes = {axes.port.name: axes.steps_and_minds(tensors[axes.port.name].shape) for axes in stimuli}
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name!r} {steps} and {minds}" for name, (steps, minds) in sizes.items())
         raise InvalidInput(f"the inputs have different numbers of steps and minds ({told}): give all the same")
-    steps, minds = next(iter(sizes.values()), (1, 1))
-    return steps, minds
+    return next(iter(sizes.values()))
 
 
-def zero_states(contract: Contract, tensors: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
-    """Return zeros for the states that are not among the tensors, with the network's axes.
-
-    The axis of minds and those with a symbol are as long as in the tensors; other free axes are of length 1.
-    """
-    _, minds = steps_and_minds(contract.stimuli, tensors)
-    lengths = symbols((*contract.stimuli, *contract.states), tensors)
-    missing = [port for port in contract.states if port.name not in tensors]
-    return {port.name: np.zeros(_state_shape(port, lengths, minds=minds), port.dtype) for port in missing}
-
-
-def symbols(ports: Sequence[Port], tensors: Mapping[str, AnyArray]) -> Mapping[str, int]:
+def check_symbols(ports: Iterable[Port], tensors: Mapping[str, AnyArray]) -> Mapping[str, int]:
     """Return how long the axes with a symbol are; raises `InvalidInput` for a symbol with two lengths."""
     lengths: dict[str, int] = {}
     for port in ports:
@@ -72,26 +86,13 @@ def symbols(ports: Sequence[Port], tensors: Mapping[str, AnyArray]) -> Mapping[s
     return lengths
 
 
-def _state_shape(port: Port, lengths: Mapping[str, int], *, minds: int) -> tuple[int, ...]:
-    return tuple(
-        length if isinstance(length, int) else minds if axis == port.minds_axis else lengths.get(length or "", 1)
+def zero_state(port: Port, symbols: Mapping[str, int], *, minds: int) -> AnyArray:
+    """Return the state at rest of so many minds, with the network's axes.
+
+    Axes with a symbol are as long as in the inputs, other free axes of length 1.
+    """
+    shape = [
+        length if isinstance(length, int) else minds if axis == port.minds_axis else symbols.get(length or "", 1)
         for axis, length in enumerate(port.shape)
-    )
-
-
-def _moved(array: AnyArray, *, from_axes: tuple[int | None, ...]) -> AnyArray:
-    there = [axis for axis in from_axes if axis is not None]
-    moved = np.moveaxis(array, there, range(len(there)))
-    missing = tuple(place for place, axis in enumerate(from_axes) if axis is None)
-    return np.expand_dims(moved, missing)
-
-
-def _moved_back(port: Port, array: AnyArray, *, to_axes: tuple[int | None, ...]) -> AnyArray:
-    missing = tuple(place for place, axis in enumerate(to_axes) if axis is None)
-    if any(array.shape[place] != 1 for place in missing):
-        raise InvalidInput(
-            f"{port.name!r} has no axis for the {array.shape[: len(to_axes)]} steps and minds of this request: "
-            "send one step and one mind at a time"
-        )
-    there = [axis for axis in to_axes if axis is not None]
-    return np.moveaxis(np.squeeze(array, axis=missing), range(len(there)), there)
+    ]
+    return np.zeros(shape, port.dtype)

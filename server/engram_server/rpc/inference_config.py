@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from engram.inference import model_config_pb2 as config_pb
 from engram.inference import open_inference_pb2 as pb
-from engram_replay.contract import Contract, Port
+from engram_replay.contract import Port
 from engram_server.rpc.inference_models import Model
 from engram_server.rpc.inference_values import datatype_of, dims_of
 
@@ -16,15 +17,10 @@ _MAX_BATCH: Final = 1024
 """What is told to clients, which choose their batches by it; larger ones are taken as far as memory goes."""
 
 
-def inputs_of(contract: Contract) -> tuple[Port, ...]:
-    """Return what a request brings; states are kept by the service or begin as zeros, and may be brought too."""
-    return (*contract.stimuli, *contract.constants)
-
-
 def metadata_of(model: Model, *, name: str) -> pb.ModelMetadataResponse:
     """Return a student's tensors; `name` is what the client calls it."""
     message = pb.ModelMetadataResponse(name=name, versions=[model.version], platform=PLATFORM)
-    for port in inputs_of(model.contract):
+    for port in model.inputs.values():
         message.inputs.add(name=port.name, datatype=datatype_of(port.dtype), shape=dims_of(port))
     for port in model.contract.responses:
         message.outputs.add(name=port.name, datatype=datatype_of(port.dtype), shape=dims_of(port))
@@ -34,7 +30,7 @@ def metadata_of(model: Model, *, name: str) -> pb.ModelMetadataResponse:
 def config_of(model: Model, *, name: str, idle_s: float) -> config_pb.ModelConfig:
     """Return how a student is served; one with state is served in sequences, which rest for at most `idle_s`."""
     contract = model.contract
-    batches = _takes_batches(contract)
+    batches = _takes_batches((*model.inputs.values(), *contract.responses))
     message = config_pb.ModelConfig(
         name=name,
         platform=PLATFORM,
@@ -42,7 +38,7 @@ def config_of(model: Model, *, name: str, idle_s: float) -> config_pb.ModelConfi
         max_batch_size=_MAX_BATCH if batches else 0,
         model_transaction_policy=config_pb.ModelTransactionPolicy(decoupled=False),
     )
-    for port in inputs_of(contract):
+    for port in model.inputs.values():
         message.input.add(
             name=port.name, data_type=_type_of(port), dims=_dims(port, batches=batches), optional=port.value is not None
         )
@@ -64,9 +60,8 @@ def _add_state(sequences: config_pb.ModelSequenceBatching, port: Port) -> None:
     state.initial_state.add(data_type=_type_of(port), dims=dims_of(port), zero_data=True, name="zero")
 
 
-def _takes_batches(contract: Contract) -> bool:
+def _takes_batches(ports: Iterable[Port]) -> bool:
     """Tell whether the first axis of every tensor is that of minds, and free; the protocol knows batches there only."""
-    ports = (*inputs_of(contract), *contract.responses)
     return all(port.minds_axis == 0 and not isinstance(port.shape[0], int) for port in ports)
 
 
@@ -74,5 +69,5 @@ def _dims(port: Port, *, batches: bool) -> list[int]:
     return dims_of(port)[1:] if batches else dims_of(port)
 
 
-def _type_of(port: Port) -> config_pb.DataType:
+def _type_of(port: Port) -> config_pb.DataType.ValueType:
     return config_pb.DataType.Value(f"TYPE_{datatype_of(port.dtype)}")

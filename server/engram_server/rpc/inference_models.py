@@ -3,38 +3,71 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from engram_format.address import Address, AnyAddress, ContentAddress, parse_any
 from engram_format.catalog import Artifact
 from engram_format.errors import EngramError, ErrorKind, InvalidInput, NotFound
-from engram_replay.contract import Contract
+from engram_replay.contract import Contract, Port
+from engram_replay.host import StudentSource
+from engram_server.engine.minds import Minds
+from engram_server.rpc.inference_axes import Axes
 
 _FRESH_S: Final = 1.0
 """How long the newest version stays the newest without asking the archive again."""
 _MAX_KNOWN: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
-    """A student in one version of its memory."""
+    """A student in one version of its memory, and what of its contract every request asks for."""
 
-    address: AnyAddress
-    """With the version in which it was found, so that it names the same bytes for ever."""
     artifact: Artifact
+    source: StudentSource
     contract: Contract
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The address without its version."""
         return str(self.artifact.address.at(None))
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The number of the memory's version."""
         return str(self.artifact.address.version or "")
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Port]:
+        """What a request brings, by name: stimuli and constants."""
+        return {port.name: port for port in (*self.contract.stimuli, *self.contract.constants)}
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """The inputs that every request must bring: those without a value of their own."""
+        return tuple(name for name, port in self.inputs.items() if port.value is None)
+
+    @cached_property
+    def stimuli(self) -> tuple[Axes, ...]:
+        """The stimuli, in the order of the contract."""
+        return tuple(Axes.of(port) for port in self.contract.stimuli)
+
+    @cached_property
+    def responses(self) -> Mapping[str, Axes]:
+        """The responses by name, in the order of the contract."""
+        return {port.name: Axes.of(port) for port in self.contract.responses}
+
+    @cached_property
+    def states(self) -> Mapping[str, Axes]:
+        """The states by the name of the input, in the order of the contract."""
+        return {port.name: Axes.of(port, is_state=True) for port in self.contract.states}
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """What a response may bring: responses, and the outputs that replace states."""
+        return (*self.responses, *(axes.port.after for axes in self.states.values()))
 
 
 def address_of(name: str, version: str) -> AnyAddress:
@@ -63,14 +96,9 @@ def address_of(name: str, version: str) -> AnyAddress:
 class Models:
     """The students that were asked for, with their contracts. Used from one event loop."""
 
-    def __init__(
-        self,
-        contract: Callable[[AnyAddress], Awaitable[tuple[Artifact, Contract]]],
-        *,
-        clock: Callable[[], float],
-    ) -> None:
-        """`contract` loads a student and tells its contract; `clock` tells seconds."""
-        self._contract = contract
+    def __init__(self, minds: Callable[[], Minds], *, clock: Callable[[], float]) -> None:
+        """`minds` are asked for when they are first needed; `clock` tells seconds."""
+        self._minds = minds
         self._clock = clock
         self._known: OrderedDict[AnyAddress, tuple[float, Model]] = OrderedDict()
         self._refused: OrderedDict[str, str] = OrderedDict()
@@ -85,15 +113,17 @@ class Models:
 
     async def load(self, address: AnyAddress) -> Model:
         """Return a student as `find` does, but ask the archive and the student's process in any case."""
+        minds = self._minds()
         try:
-            artifact, contract = await self._contract(address)
+            artifact, source = await minds.source(address)
+            contract = await minds.host.contract(source)
         except EngramError as error:
             self._note_refusal(address, error)
             raise
-        pinned = address if isinstance(address, ContentAddress) else artifact.address
-        model = Model(pinned, artifact, contract)
+        model = Model(artifact, source, contract)
         self._refused.pop(model.name, None)
-        until = float("inf") if address == pinned else self._clock() + _FRESH_S
+        is_fixed = isinstance(address, ContentAddress) or address.version is not None
+        until = float("inf") if is_fixed else self._clock() + _FRESH_S
         self._known[address] = (until, model)
         self._known.move_to_end(address)
         if len(self._known) > _MAX_KNOWN:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from engram_format.address import AnyAddress
+from engram_format.catalog import Scalar
 from engram_format.errors import EngramError, Exhausted
 from engram_replay.host import MindSession
 from engram_server.rpc.inference_models import Model
@@ -31,6 +32,8 @@ class Begun:
 
     model: Model
     session: MindSession
+    constants: Mapping[str, Scalar]
+    """What the first request gave."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +44,6 @@ class Place:
     users: int = 0
     last_used_s: float = 0.0
     begun: Begun | None = None
-
-    async def begin(self, model: Model, session: MindSession) -> None:
-        """Let the sequence begin, again if it had begun before."""
-        await self.end()
-        self.begun = Begun(model, session)
 
     async def end(self) -> None:
         """Let the sequence end, if it has begun."""

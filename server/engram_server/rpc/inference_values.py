@@ -7,7 +7,7 @@ bounds, before an array is made; an array then has exactly the bytes that came.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -69,18 +69,15 @@ def dims_of(port: Port) -> list[int]:
     return [length if isinstance(length, int) else -1 for length in port.shape]
 
 
-def arrays_of(
-    request: pb.ModelInferRequest, *, takes: Sequence[Port], needs: Iterable[str], allow_nan: bool = False
-) -> dict[str, AnyArray]:
+def arrays_of(request: pb.ModelInferRequest, *, takes: Mapping[str, Port], needs: Iterable[str]) -> dict[str, AnyArray]:
     """Return a request's inputs by name, with the network's axes; arrays of raw bytes are read-only views of the message.
 
-    `takes` are the ports that inputs may belong to, `needs` the names that must be there. Raises `InvalidInput` for an input
-    that is unknown, missing or given twice, for a type, a shape or a number of elements that does not fit, for elements that
-    come twice or not at all, and for NaN and infinity unless they are allowed.
+    `takes` are the ports that inputs may belong to, by name, `needs` the names that must be there. Raises `InvalidInput` for
+    an input that is unknown, missing or given twice, for a type, a shape or a number of elements that does not fit, and for
+    elements that come twice or not at all. NaN is left to whoever runs the student.
     """
-    ports = {port.name: port for port in takes}
     names = [tensor.name for tensor in request.inputs]
-    _check_names(names, known=ports, needs=needs)
+    _check_names(names, known=takes, needs=needs)
     raw = list(request.raw_input_contents)
     if raw and len(raw) != len(names):
         raise InvalidInput(
@@ -88,14 +85,9 @@ def arrays_of(
         )
     arrays: dict[str, AnyArray] = {}
     for place, tensor in enumerate(request.inputs):
-        port = ports[tensor.name]
+        port = takes[tensor.name]
         _check_tensor(tensor, port)
-        array = _from_raw(raw[place], tensor, port) if raw else _from_contents(tensor, port)
-        if not allow_nan and array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InvalidInput(
-                f"input {tensor.name!r} holds NaN or infinity: fill the gaps, or set the parameter allow_nan to true"
-            )
-        arrays[tensor.name] = array
+        arrays[tensor.name] = _from_raw(raw[place], tensor, port) if raw else _from_contents(tensor, port)
     return arrays
 
 
@@ -166,17 +158,20 @@ def _wide(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     return dtype
 
 
-def outputs_asked(request: pb.ModelInferRequest, *, default: Sequence[str], known: Iterable[str]) -> list[str]:
+def outputs_asked(request: pb.ModelInferRequest, *, default: Iterable[str], offered: Collection[str]) -> list[str]:
     """Return the names of the outputs that a response must bring, in that order; raises `InvalidInput` for unknown ones."""
     names = [output.name for output in request.outputs]
-    offered = list(known)
     for output in request.outputs:
         if output.name not in offered:
             raise InvalidInput(f"the student gives no output {output.name!r:.100}: it gives {_listed(offered)}")
         if _SHARED_MEMORY in output.parameters:
-            raise InvalidInput(f"output {output.name!r} is wanted in shared memory, which is not offered: leave that out")
+            raise InvalidInput(
+                f"output {output.name!r} is wanted in shared memory, which is not offered: leave that out"
+            )
         if _CLASSES in output.parameters:
-            raise InvalidInput(f"output {output.name!r} is wanted as classes, which are not offered: ask for its values")
+            raise InvalidInput(
+                f"output {output.name!r} is wanted as classes, which are not offered: ask for its values"
+            )
     if len(set(names)) != len(names):
         raise InvalidInput(f"an output is asked for twice among {_listed(names)}: ask for each once")
     return names or list(default)
