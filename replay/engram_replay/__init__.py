@@ -12,8 +12,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from engram_replay.arrays import ONLY_STIMULUS, decode_stimulus, digest_array, digest_arrays, encode_npz
 from engram_replay.contract import Contract, Distribution, Port, Role
 from engram_replay.execution import Execution, Form, Optimisation
-from engram_replay.host import HostLimits, MindHost, MindSession, StudentSource
+from engram_replay.host import MindHost
 from engram_replay.refusal import Refused
+from engram_replay.residents import HostLimits, StudentSource
+from engram_replay.session import MindSession
 from engram_replay.signature import Mode, Signature, State, Stimulus, Tensor
 
 __all__ = [

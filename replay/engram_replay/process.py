@@ -28,7 +28,7 @@ class StudentProcess(asyncio.Protocol):
     def __init__(self, nursery: Nursery, newborn: Newborn, *, what: str) -> None:
         self._nursery = nursery
         self._newborn = newborn
-        self._what = what
+        self.what = what
         self._frames = Frames()
         self._number = 0
         self._waiting: dict[int, asyncio.Future[memoryview]] = {}
@@ -75,7 +75,7 @@ class StudentProcess(asyncio.Protocol):
         try:
             fields, given, _ = unpack_arrays(body, what="a student's answer", known=range(8))
         except (FormatError, ValueError, TypeError) as error:
-            raise self.finish(Unavailable(f"{self._what} gave an answer that cannot be: it was ended")) from error
+            raise self.finish(Unavailable(f"{self.what} gave an answer that cannot be: it was ended")) from error
         return fields, given
 
     async def exchange(self, op: Op, body: Sequence[bytes | memoryview], *, limit_s: float) -> memoryview:
@@ -85,7 +85,7 @@ class StudentProcess(asyncio.Protocol):
         """
         await self._writable.wait()
         if self._end is not None or self._transport is None:
-            raise self._end or Unavailable(f"{self._what} has no process: open a new session")
+            raise self._end or Unavailable(f"{self.what} has no process: open a new session")
         self._number += 1
         number = self._number
         answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
@@ -137,7 +137,7 @@ class StudentProcess(asyncio.Protocol):
         """Tell those who wait that no answer will come."""
         self.finish(
             Unavailable(
-                f"the process of {self._what} ended (out of memory, or a fault of the network): open a new session"
+                f"the process of {self.what} ended (out of memory, or a fault of the network): open a new session"
             )
         )
 
@@ -150,9 +150,9 @@ class StudentProcess(asyncio.Protocol):
         self._writable.set()
 
     def _too_late(self, limit_s: float) -> None:
-        self.finish(Exhausted(f"{self._what} did not answer within {limit_s:g} s and was ended: give it less to do"))
+        self.finish(Exhausted(f"{self.what} did not answer within {limit_s:g} s and was ended: give it less to do"))
 
     def _told(self, body: bytes) -> EngramError:
         with contextlib.suppress(FormatError):
             return error_of(body)
-        return Unavailable(f"{self._what} gave an answer that cannot be")
+        return Unavailable(f"{self.what} gave an answer that cannot be")

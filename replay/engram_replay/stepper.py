@@ -55,23 +55,23 @@ def run(
     fitted = fit(student.signature, stimulus, initial_state=initial_state)
     names = [tensor.name for tensor in student.signature.responses]
     wanted = [*names, *(pair.after.name for pair in student.signature.states)]
+    joined = _joins(student, fitted, join_steps=join_steps)
     parts: list[Sequence[AnyArray]] = []
     state = dict(fitted.state)
-    for first, feed in _feeds(student, fitted, join_steps=join_steps):
+    for first, feed in _joined_feeds(student, fitted) if joined else _feeds(fitted):
         outputs = calls.run(wanted, {**feed, **fitted.constants, **state}, step=first)
         parts.append(outputs[: len(names)])
         state = _next_state(student, outputs[len(names) :], state)
-    joined = _joins(student, fitted, join_steps=join_steps)
-    responses = {
-        name: _by_call([part[index] for part in parts], _time_axis(student, name) if joined else None)
-        for index, name in enumerate(names)
-    }
+    responses = {name: [part[index] for part in parts] for index, name in enumerate(names)}
+    mode = student.signature.mode
     return Replay(
         steps=fitted.steps,
         stimulus=fitted.given,
         initial_state=fitted.state,
         outputs={
-            name: _over_time(values, name=name, fitted=fitted, mode=student.signature.mode)
+            name: _over_joined_time(values, _time_axis(student, name), left_out=fitted.left_out)
+            if joined
+            else _over_time(values, name=name, fitted=fitted, mode=mode)
             for name, values in responses.items()
         },
         final_state=state,
@@ -89,34 +89,25 @@ def _joins(student: Student, fitted: Fitted, *, join_steps: bool) -> bool:
     )
 
 
-def _feeds(student: Student, fitted: Fitted, *, join_steps: bool) -> Iterator[tuple[int, dict[str, AnyArray]]]:
-    """Yield the number of a call's first step and its stimuli."""
-    if not _joins(student, fitted, join_steps=join_steps):
-        for call in range(fitted.calls):
-            yield call, {name: array[call] for name, array in fitted.stimuli.items()}
-        return
+def _feeds(fitted: Fitted) -> Iterator[tuple[int, dict[str, AnyArray]]]:
+    """Yield the number of each call and its stimuli."""
+    for call in range(fitted.calls):
+        yield call, {name: array[call] for name, array in fitted.stimuli.items()}
+
+
+def _joined_feeds(student: Student, fitted: Fitted) -> Iterator[tuple[int, dict[str, AnyArray]]]:
+    """Yield the number of a call's first step and its stimuli, several steps along the network's axis of time."""
     axes = {port.name: port.time_axis or 0 for port in student.contract.stimuli}
     for first in range(0, fitted.calls, _STEPS_IN_A_CALL):
-        stop = first + _STEPS_IN_A_CALL
-        yield (
-            first,
-            {
-                name: np.ascontiguousarray(np.moveaxis(array[first:stop], 0, axis).squeeze(axis + 1))
-                for name, array in fitted.stimuli.items()
-                for axis in (axes[name],)
-            },
-        )
+        feed: dict[str, AnyArray] = {}
+        for name, array in fitted.stimuli.items():
+            steps = array[first : first + _STEPS_IN_A_CALL].squeeze(1 + axes[name])
+            feed[name] = np.ascontiguousarray(np.moveaxis(steps, 0, axes[name]))
+        yield first, feed
 
 
-def _time_axis(student: Student, response: str) -> int | None:
-    return next(port.time_axis for port in student.contract.responses if port.name == response)
-
-
-def _by_call(parts: list[AnyArray], time_axis: int | None) -> list[AnyArray]:
-    """Return one array for each call of one step; of joined steps, as each would have given it."""
-    if time_axis is None:
-        return parts
-    return [np.expand_dims(step, time_axis) for part in parts for step in np.moveaxis(part, time_axis, 0)]
+def _time_axis(student: Student, response: str) -> int:
+    return next(port.time_axis or 0 for port in student.contract.responses if port.name == response)
 
 
 def _next_state(student: Student, outputs: Sequence[AnyArray], state: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
@@ -130,12 +121,26 @@ def _next_state(student: Student, outputs: Sequence[AnyArray], state: Mapping[st
     return following
 
 
+def _over_joined_time(parts: list[AnyArray], axis: int, *, left_out: int) -> AnyArray:
+    """Return a response of joined steps as `_over_time` does one of single steps, each 1 long along `axis`."""
+    steps = np.concatenate([np.moveaxis(part, axis, 0) for part in parts])
+    single = list(steps.shape[1:])
+    single.insert(axis, 1)
+    return steps.reshape(len(steps), *single[_leading_ones(single, left_out) :])
+
+
+def _leading_ones(shape: Sequence[int], most: int) -> int:
+    """Return how many leading axes are 1 long, at most `most`."""
+    leading = 0
+    while leading < min(most, len(shape)) and shape[leading] == 1:
+        leading += 1
+    return leading
+
+
 def _over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
     """Return a response with time as its first axis."""
     if any(value.shape != values[0].shape for value in values):
         raise InvalidInput(f"output {name!r} changes its shape from step to step: it cannot be saved as one array")
-    leading = 0
-    while leading < min(fitted.left_out, values[0].ndim) and values[0].shape[leading] == 1:
-        leading += 1
+    leading = _leading_ones(values[0].shape, fitted.left_out)
     short = [value.reshape(value.shape[leading:]) for value in values]
     return np.stack(short) if mode is Mode.STEP else short[0]

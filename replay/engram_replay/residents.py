@@ -1,0 +1,214 @@
+"""Students that have a process: loaded once each, let go of when memory is short or nobody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from engram_format.catalog import Scalar
+from engram_format.encoding import Encodable
+from engram_format.errors import EngramError, Exhausted, Unavailable
+from engram_replay.contract import CONTRACT_PREFIX, Contract
+from engram_replay.execution import Execution
+from engram_replay.nursery import Nursery
+from engram_replay.process import StudentProcess
+from engram_replay.wire import Op
+
+Key = tuple[object, ...]
+"""What students in one process have in common: digest, contract as told, execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """What students may cost."""
+
+    student_bytes: int = 256 << 20
+    """The largest network that is loaded."""
+    memory_bytes: int = 2 << 30
+    """Address space of a student's process beyond what it has at rest."""
+    load_s: float = 20.0
+    call_s: float = 120.0
+    """The longest that one call may take."""
+    sessions: int = 4096
+    idle_s: float = 600.0
+    """A session that is not used for so long ends, and a student without sessions too."""
+    budget_bytes: int = 4 << 30
+    """Memory of all students together; those without sessions are let go of first, the longest unused one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudentSource:
+    """A student that can be loaded: its digest, and how to get its bytes when they are needed."""
+
+    sha256: str
+    read: Callable[[], bytes]
+    """Called on a thread of its own, at most once for each loading."""
+    told: Mapping[str, Scalar] = field(default_factory=dict)
+    """The artifact's metadata; a contract in it has precedence over what the network tells."""
+
+    @property
+    def name(self) -> str:
+        """The student as errors name it."""
+        return f"student {self.sha256[:12]}"
+
+
+class Resident:
+    """A student that has a process."""
+
+    def __init__(self, process: StudentProcess, contract: Contract, profile: Mapping[str, Scalar]) -> None:
+        self.process = process
+        self.contract = contract
+        self.profile = profile
+        self.sessions = 0
+        self.used = asyncio.get_running_loop().time()
+
+    def touch(self) -> None:
+        """Note that it is used now."""
+        self.used = asyncio.get_running_loop().time()
+
+
+class Residents:
+    """The students of one host. Used from one event loop."""
+
+    def __init__(self, limits: HostLimits) -> None:
+        self._limits = limits
+        self._nursery = Nursery()
+        self._shared: dict[Key, asyncio.Task[Resident]] = {}
+        self._idle: dict[Key, list[Resident]] = {}
+        self._spare: asyncio.Task[StudentProcess] | None = None
+        """A process that is ready for the next student: making one takes longer than loading a student."""
+
+    async def shared(self, student: StudentSource, execution: Execution) -> Resident:
+        """Return the student that all sessions share, loading it once however many ask.
+
+        Raises `Refused` where the gate refuses it, `InvalidInput` where it is no network, `Exhausted` for no memory.
+        """
+        key = _key(student, execution)
+        task = self._shared.get(key)
+        if task is None or (task.done() and (task.exception() is not None or task.result().process.ended)):
+            task = asyncio.create_task(self._load(student, execution))
+            self._shared[key] = task
+        try:
+            resident = await asyncio.shield(task)
+        except EngramError:
+            if self._shared.get(key) is task:
+                del self._shared[key]
+            raise
+        resident.touch()
+        return resident
+
+    async def borrow(self, student: StudentSource, execution: Execution) -> Resident:
+        """Return a student that nobody else uses until it is given back."""
+        idle = self._idle.get(_key(student, execution))
+        return idle.pop() if idle else await self._load(student, execution)
+
+    def give_back(self, student: StudentSource, execution: Execution, resident: Resident) -> None:
+        """Keep a student that was borrowed for whoever borrows it next."""
+        if not resident.process.ended:
+            resident.touch()
+            self._idle.setdefault(_key(student, execution), []).append(resident)
+
+    def end_unused(self, *, since: float) -> None:
+        """End students that have no sessions and were not used since a time of the loop's clock."""
+        for resident in self._here():
+            if not resident.sessions and resident.used < since:
+                resident.process.finish(Unavailable("the student was not used and let go of"))
+        self._forget()
+
+    async def close(self) -> None:
+        """End all processes."""
+        if self._spare is not None:
+            self._spare.cancel()
+        for task in self._shared.values():
+            task.cancel()
+        for resident in self._here():
+            resident.process.finish(Unavailable("the host was closed"))
+        self._forget()
+        await asyncio.to_thread(self._nursery.close)
+
+    async def _load(self, student: StudentSource, execution: Execution) -> Resident:
+        self._make_room()
+        data, process = await asyncio.gather(
+            asyncio.to_thread(student.read),
+            self._process(),
+        )
+        process.what = student.name
+        try:
+            return await self._settle(process, student, data, execution)
+        except BaseException:
+            process.finish(Unavailable(f"{student.name} was not loaded"))
+            raise
+
+    async def _process(self) -> StudentProcess:
+        """Return a process without a student, and let another one be made for the next."""
+        spare, self._spare = self._spare, None
+        process = await (spare or self._start())
+        if process.ended:
+            process = await self._start()
+        self._spare = asyncio.create_task(self._start())
+        return process
+
+    async def _start(self) -> StudentProcess:
+        return await StudentProcess.start(self._nursery, memory_bytes=self._limits.memory_bytes, what="a student")
+
+    async def _settle(
+        self, process: StudentProcess, student: StudentSource, data: bytes, execution: Execution
+    ) -> Resident:
+        """Give a process its student."""
+        if len(data) > self._limits.student_bytes:
+            raise Exhausted(
+                f"{student.name} has {len(data)} bytes and at most {self._limits.student_bytes} are loaded: "
+                "raise the bound to replay it"
+            )
+        head: dict[int, Encodable] = {1: dict(_contract_in(student.told)), 2: dict(execution.to_fields())}
+        fields, _ = await process.ask(Op.LOAD, head, rest=[data], limit_s=self._limits.load_s)
+        contract = Contract.from_metadata(scalars(fields.mapping(1)))
+        if contract is None:
+            raise Unavailable(f"{student.name} gave no contract: its process was ended")
+        return Resident(process, contract, scalars(fields.mapping(2)))
+
+    def _make_room(self) -> None:
+        """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
+        here = self._here()
+        held = sum(resident.process.private_bytes for resident in here)
+        for resident in sorted((one for one in here if not one.sessions), key=lambda one: one.used):
+            if held <= self._limits.budget_bytes:
+                return
+            held -= resident.process.private_bytes
+            resident.process.finish(Unavailable("the student was let go of to make room: open a new session"))
+        self._forget()
+        if held > self._limits.budget_bytes:
+            raise Exhausted(
+                f"the students in use hold {held >> 20} MiB of {self._limits.budget_bytes >> 20}: close sessions and retry"
+            )
+
+    def _here(self) -> list[Resident]:
+        """Return the students that are loaded, without those that are lent."""
+        loading = (task for task in self._shared.values() if task.done() and not task.cancelled())
+        return [
+            *(task.result() for task in loading if task.exception() is None),
+            *(resident for idle in self._idle.values() for resident in idle),
+        ]
+
+    def _forget(self) -> None:
+        """Forget students whose processes have ended."""
+        for key, task in list(self._shared.items()):
+            if task.done() and (task.cancelled() or task.exception() is not None or task.result().process.ended):
+                del self._shared[key]
+        self._idle = {
+            key: alive for key, idle in self._idle.items() if (alive := [one for one in idle if not one.process.ended])
+        }
+
+
+def scalars(values: Mapping[str, object]) -> dict[str, Scalar]:
+    """Return the entries that metadata may hold."""
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
+
+
+def _key(student: StudentSource, execution: Execution) -> Key:
+    return student.sha256, execution, tuple(sorted(_contract_in(student.told).items()))
+
+
+def _contract_in(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {name: value for name, value in metadata.items() if name.startswith(CONTRACT_PREFIX)}

@@ -1,0 +1,161 @@
+"""Sessions: some minds of one student that advance together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from engram_format.catalog import AnyArray, Scalar
+from engram_format.encoding import Encodable
+from engram_format.errors import FormatError, InvalidInput, NotFound, Unavailable
+from engram_replay.contract import Contract, Port
+from engram_replay.execution import Execution
+from engram_replay.residents import HostLimits, Resident, StudentSource
+from engram_replay.wire import Op, pack_shapes, pack_tick, raw, unpack_plain
+
+SMALL_S: Final = 10.0
+"""How long opening, forking and reading a state may take."""
+
+
+class Keeper(Protocol):
+    """Who knows all sessions."""
+
+    limits: HostLimits
+
+    def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
+        """Return a session that has a number and a place; raises `Exhausted` where there is none."""
+        ...
+
+    def dismiss(self, resident: Resident, session: MindSession) -> None:
+        """Take a session's place back."""
+        ...
+
+
+class MindSession:
+    """Some minds of one student, each with its own state, that advance together.
+
+    Calls are answered in the order in which they are made. After `close`, or when the student's process is gone, every call
+    raises: `NotFound` for a session that is closed or has expired, `Unavailable` where the process ended.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        resident: Resident,
+        *,
+        number: int,
+        minds: int,
+        student: StudentSource,
+        execution: Execution,
+    ) -> None:
+        self._keeper = keeper
+        self._resident = resident
+        self._number = number
+        self._dtypes = [port.dtype for port in resident.contract.responses]
+        self._closed = ""
+        self.used = asyncio.get_running_loop().time()
+        self.student = student
+        self.execution = execution
+        self.minds = minds
+        self.steps = 0
+
+    @property
+    def contract(self) -> Contract:
+        """What the student takes and gives."""
+        return self._resident.contract
+
+    @property
+    def profile(self) -> Mapping[str, Scalar]:
+        """The execution profile, flat: what the bits depend on beside student, stimulus and state."""
+        return self._resident.profile
+
+    async def tick(self, stimuli: Sequence[AnyArray], *, allow_nan: bool = False) -> list[AnyArray]:
+        """Advance all minds by the steps that the stimuli have; return the responses.
+
+        Stimuli come in the order of the contract, each (step, mind, *step_shape) in the port's type; responses likewise.
+        Raises `InvalidInput` for arrays that do not fit or hold NaN or infinity, and `Exhausted` past the deadline; the state
+        is then as it was before.
+        """
+        ports = self.contract.stimuli
+        if len(stimuli) != len(ports):
+            raise InvalidInput(
+                f"{self.student.name} takes {len(ports)} stimuli, not {len(stimuli)}: give one for each port"
+            )
+        steps = stimuli[0].shape[0] if stimuli[0].ndim else 0
+        for port, array in zip(ports, stimuli, strict=True):
+            port.check(array, outer=(steps, self.minds))
+        return await self.tick_raw(
+            steps, [array.shape for array in stimuli], [raw(array) for array in stimuli], allow_nan=allow_nan
+        )
+
+    async def tick_raw(
+        self,
+        steps: int,
+        shapes: Sequence[tuple[int, ...]],
+        stimuli: Sequence[bytes | memoryview],
+        *,
+        allow_nan: bool = False,
+    ) -> list[AnyArray]:
+        """Advance as `tick` does, with the stimuli as bytes in C order and their full shapes, which are checked likewise."""
+        if steps < 1:
+            raise InvalidInput("a tick has no steps: give at least one")
+        self._check_open()
+        limit_s = self._keeper.limits.call_s
+        body = [pack_tick(self._number, steps, limit_s=limit_s, allow_nan=allow_nan), pack_shapes(shapes), *stimuli]
+        answer = await self._resident.process.exchange(Op.TICK, body, limit_s=limit_s)
+        self.steps += steps
+        try:
+            responses = unpack_plain(answer, self._dtypes)
+            for port, response in zip(self.contract.responses, responses, strict=True):
+                _check_outer(port, response, steps=steps, minds=self.minds)
+        except (FormatError, InvalidInput) as error:
+            raise self._resident.process.finish(
+                Unavailable(f"{self.student.name} gave an answer that cannot be: its process was ended")
+            ) from error
+        return responses
+
+    async def state(self) -> Mapping[str, AnyArray]:
+        """Return the state by the names of the state inputs, each (mind, *step_shape)."""
+        self._check_open()
+        return (await self._resident.process.ask(Op.STATE, {1: self._number}, limit_s=SMALL_S))[1]
+
+    async def fork(self, rows: Sequence[int]) -> MindSession:
+        """Return a new session whose minds begin with the states of these minds; a mind may be taken more than once."""
+        self._check_open()
+        forked = self._keeper.admit(self._resident, minds=len(rows), student=self.student, execution=self.execution)
+        try:
+            head: dict[int, Encodable] = {1: self._number, 2: forked._number, 3: list(rows)}
+            await self._resident.process.ask(Op.FORK, head, limit_s=SMALL_S)
+        except BaseException:
+            forked.end("it was never opened")
+            raise
+        forked.steps = self.steps
+        return forked
+
+    async def close(self) -> None:
+        """Let go of the state; closing twice is no error."""
+        self.end("it was closed")
+
+    def end(self, reason: str) -> None:
+        """End the session at once; `reason` is told to whoever uses it afterwards."""
+        if not self._closed:
+            self._closed = reason
+            self._resident.process.send(Op.CLOSE, {1: self._number})
+            self._keeper.dismiss(self._resident, self)
+
+    @property
+    def number(self) -> int:
+        """The session's number, unique in its host."""
+        return self._number
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotFound(f"session {self._number} of {self.student.name} is gone, {self._closed}: open a new one")
+        self._resident.touch()
+        self.used = self._resident.used
+
+
+def _check_outer(port: Port, response: AnyArray, *, steps: int, minds: int) -> None:
+    if response.shape[:2] != (steps, minds) and not (response.ndim >= 2 and port.time_axis is None):
+        raise InvalidInput(f"response {port.name!r} has shape {response.shape}")
