@@ -70,8 +70,10 @@ class InOrder(Generic[RequestT, ResponseT]):
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
                 await self._answers.put((held, task))
-        finally:
-            await self._answers.put(None)
+        except Exception:
+            await self._answers.put(None)  # the error follows the answers to what came before it
+            raise
+        await self._answers.put(None)
 
     async def _answer(self, request: RequestT) -> ResponseT:
         return await self._handle(request)
