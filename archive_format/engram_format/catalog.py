@@ -186,3 +186,58 @@ class ReplayResult:
     """Student, stimulus and output digests and the execution profile, flat, as stored in the replay's metadata."""
     saved: Artifact | None
     """The replay as an artifact, if it was to be saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """What a replay of several students did."""
+
+    form: str
+    """The form in which they ran, as the execution profile names it."""
+    reason: str
+    """Why, a sentence without a full stop."""
+    results: tuple[ReplayResult, ...]
+    """In the order of the students."""
+
+
+class Likeness(StrEnum):
+    """How a replay that was run again compares with what was kept."""
+
+    BIT = "bit"
+    """Every bit is equal."""
+    TOLERANCE = "tolerance"
+    """Every value lies within a stated bound."""
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLikeness:
+    """How one output compares."""
+
+    name: str
+    likeness: Likeness
+    bound: float
+    """The largest difference that counts as alike, in the output's unit."""
+    largest: float
+    """The largest difference that was seen; infinite where shapes, types or gaps differ."""
+    rms: float
+    """Root mean square of what was kept."""
+    detail: str = ""
+    """One sentence where more is to be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayVerdict:
+    """What running a kept replay again has shown."""
+
+    address: Address
+    likeness: Likeness
+    outputs: tuple[OutputLikeness, ...]
+    profile: tuple[Alteration, ...]
+    """Parts of the execution profile that differ from those at the time."""
+    reference: tuple[OutputLikeness, ...]
+    """The same outputs against the ONNX reference evaluator; empty where it was not asked for."""
+    reference_steps: int = 0
+    """How many steps the reference evaluator has run."""
+    detail: str = ""
+    """One sentence where more is to be said."""

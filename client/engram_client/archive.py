@@ -6,7 +6,7 @@ gRPC. Both pass one test suite (`tests/doors`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -17,10 +17,12 @@ from engram_format.catalog import (
     ArtifactSpec,
     Change,
     Finding,
+    GroupResult,
     Kind,
     Memory,
     Recording,
     ReplayResult,
+    ReplayVerdict,
     Scalar,
     Vault,
     Version,
@@ -233,6 +235,29 @@ class Archive(Protocol):
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
         (the name `""` stands for the student's only input); the first axis is time.
+        """
+        ...
+
+    def replay_group(
+        self,
+        students: Sequence[AnyAddress],
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> GroupResult:
+        """Run several students over one stimulus, as `replay` does each; as one network where that wins.
+
+        The result says in which form they ran and why. The form belongs to the execution profile: bits of one form are not
+        those of another.
+        """
+        ...
+
+    def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
+        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+
+        Student and stimulus are found by the digests in the replay. With `reference` the ONNX reference evaluator runs its
+        first steps too.
         """
         ...
 

@@ -6,17 +6,13 @@ profile differs (another runtime, another processor), outputs may differ in the 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-
-import numpy as np
-import onnx
-import onnxruntime
 
 from engram_format.catalog import Scalar
 from engram_replay.arrays import digest_arrays
-from engram_replay.execution import PROVIDER, Execution
+from engram_replay.execution import Execution
 from engram_replay.loader import Student
+from engram_replay.profile import profile
 from engram_replay.stepper import Replay
 
 
@@ -36,24 +32,3 @@ def receipt(student: Student, replay: Replay, execution: Execution | None = None
         "replay.steps": replay.steps,
         **profile(execution or Execution()),
     }
-
-
-def profile(execution: Execution) -> Mapping[str, Scalar]:
-    """Return what the bits of a replay depend on beside student and stimulus: software, settings and processor."""
-    return {
-        "profile.form": execution.form.value,
-        "profile.onnxruntime": onnxruntime.__version__,
-        "profile.onnx": onnx.__version__,
-        "profile.provider": PROVIDER,
-        "profile.threads": execution.threads,
-        "profile.optimisation": execution.optimisation.value,
-        "profile.prepacking": execution.prepacking,
-        "profile.machine": platform.machine(),
-        "profile.cpu": " ".join(_processor_features()),
-    }
-
-
-def _processor_features() -> list[str]:
-    """Return the instruction sets of this processor that NumPy finds, by NumPy's names."""
-    features = np.show_config(mode="dicts")["SIMD Extensions"]
-    return [*features.get("baseline", []), *features.get("found", [])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from engram_replay.runtime_calls import Calls
 from engram_replay.signature import Mode
 
 _STEPS_IN_A_CALL: Final = 4096
+
+
+class NetworkCalls(Protocol):
+    """What calls a student's network: the runtime, or the reference evaluator."""
+
+    def run(self, names: Sequence[str], feed: Mapping[str, AnyArray], *, step: int) -> list[AnyArray]:
+        """Return the named outputs of one call; `step` is its first step, for errors."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ def run(
     student: Student,
     stimulus: Mapping[str, AnyArray],
     *,
-    calls: Calls | None = None,
+    calls: NetworkCalls | None = None,
     initial_state: Mapping[str, AnyArray] | None = None,
     join_steps: bool = False,
 ) -> Replay:
@@ -71,7 +79,7 @@ def run(
         outputs={
             name: _over_joined_time(values, _time_axis(student, name), left_out=fitted.left_out)
             if joined
-            else _over_time(values, name=name, fitted=fitted, mode=mode)
+            else over_time(values, name=name, fitted=fitted, mode=mode)
             for name, values in responses.items()
         },
         final_state=state,
@@ -137,7 +145,7 @@ def _leading_ones(shape: Sequence[int], most: int) -> int:
     return leading
 
 
-def _over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
+def over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
     """Return a response with time as its first axis."""
     if any(value.shape != values[0].shape for value in values):
         raise InvalidInput(f"output {name!r} changes its shape from step to step: it cannot be saved as one array")

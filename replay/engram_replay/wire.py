@@ -37,6 +37,8 @@ class Op(IntEnum):
     CLOSE = 6
     REPLAY = 7
     INFER = 8
+    REFERENCE = 9
+    GROUP = 10
     DONE = 64
     FAILED = 65
 

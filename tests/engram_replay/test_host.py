@@ -341,10 +341,10 @@ def test_a_students_process_has_no_network_no_files_and_no_secrets(monkeypatch):
         limits = Path(f"/proc/{pid}/limits").read_text()
         assert "Max file size             0 " in limits
         assert b"ENGRAM_SECRET" not in Path(f"/proc/{pid}/environ").read_bytes()
-        assert os.readlink(f"/proc/{pid}/cwd").endswith("(deleted)")
-        assert os.listdir(f"/proc/{pid}/cwd") == []
-        names = {line.split(":")[0].strip() for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]}
-        return names
+        folder = Path(f"/proc/{pid}/cwd")
+        assert str(folder.readlink()).endswith("(deleted)")
+        assert not list(folder.iterdir())
+        return {line.split(":")[0].strip() for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]}
 
     names = run(scenario)
     if names != {"lo"}:

@@ -9,7 +9,8 @@ import onnxruntime
 
 from engram_replay.execution import Execution
 from engram_replay.loader import load_student
-from engram_replay.receipt import profile, receipt
+from engram_replay.profile import profile
+from engram_replay.receipt import receipt
 from engram_replay.stepper import run
 
 

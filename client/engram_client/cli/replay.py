@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from engram_client.cli.output import write_fields, write_json
+from engram_client.cli.replay_group import numbered, write_group
+from engram_client.cli.replay_verify import verify
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, ContentAddress, parse_any
 from engram_format.errors import InvalidInput
@@ -20,14 +22,39 @@ if TYPE_CHECKING:
     from engram_format.catalog import AnyArray, ReplayResult
 
 
-@click.command(short_help="Run a student over a stimulus.")
-@click.argument("student", metavar="ADDRESS")
+class ReplayGroup(click.Group):
+    """`engram replay ADDRESS ...` replays; `engram replay verify ADDRESS` runs a kept replay again."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what is no subcommand for the arguments of a replay."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Tell of the replay itself, and then of the subcommands."""
+        with click.Context(run, info_name=ctx.info_name, parent=ctx.parent) as inner:
+            run.format_help(inner, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=ReplayGroup, short_help="Run a student over a stimulus.")
+def replay() -> None:
+    """Run a student over a stimulus, or verify a replay that was kept."""
+
+
+replay.add_command(verify)
+
+
+@replay.command("run", hidden=True)
+@click.argument("students", metavar="ADDRESS", nargs=-1, required=True)
 @click.option(
     "--stimulus",
     required=True,
     metavar="ADDRESS|FILE",
     help="A .npy or .npz file here, or an artifact that is one; the first axis of its arrays is time.",
 )
+@click.option("--group", is_flag=True, help="Run several students, as one network where that wins; say how and why.")
 @click.option("--save", is_flag=True, help="Keep the replay as a new version of the student's own memory.")
 @click.option("--save-to", metavar="VAULT/MEMORY", help="Keep the replay as a new version of this memory.")
 @click.option(
@@ -38,11 +65,12 @@ if TYPE_CHECKING:
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def replay(
+def run(
     settings: Settings,
     *,
-    student: str,
+    students: tuple[str, ...],
     stimulus: str,
+    group: bool,
     save: bool,
     save_to: str | None,
     output: Path | None,
@@ -50,19 +78,33 @@ def replay(
     author: str | None,
     as_json: bool,
 ) -> None:
-    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable."""
+    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable.
+
+    With --group, several students of one memory or of many run over the same stimulus.
+    """
     from engram_client.cli.arrays import write_outputs
     from engram_client.cli.deposit import this_user
     from engram_client.local import check_destination
 
     if save and save_to:
         raise click.UsageError("--save and --save-to exclude each other.")
-    place, given = parse_any(student), _stimulus(stimulus)
+    if len(students) > 1 and not group:
+        raise click.UsageError("Several students run together only with --group.")
+    places, given = [parse_any(student) for student in students], _stimulus(stimulus)
     if output is not None:
         check_destination(output, force=force)  # before the student runs, which may take long
     with settings.open() as archive:
-        kept = _memory(archive, place, save=save, save_to=save_to)
-        result = archive.replay(place, given, save_to=kept, author=author or this_user())
+        kept = _memory(archive, places[0], save=save, save_to=save_to)
+        who = author or this_user()
+        if group:
+            together = archive.replay_group(places, given, save_to=kept, author=who)
+        else:
+            result = archive.replay(places[0], given, save_to=kept, author=who)
+    if group:
+        if output is not None:
+            write_outputs(output, numbered(together.results), force=force)
+        write_group(together, students, output, as_json=as_json)
+        return
     if output is not None:
         write_outputs(output, result.outputs, force=force)
     _write(result, output, as_json=as_json)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from engram.v1 import archive_pb2 as engram_dot_v1_dot_archive__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65ngram/v1/replay.proto\x12\tengram.v1\x1a\x17\x65ngram/v1/archive.proto\"X\n\x0b\x41rrayHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0c\x65lement_type\x18\x02 \x01(\x0e\x32\x16.engram.v1.ElementType\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xf2\x01\n\rReplayRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.engram.v1.ReplayRequest.StartH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x1an\n\x05Start\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\x15\n\x08stimulus\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07save_to\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tB\x0b\n\t_stimulusB\n\n\x08_save_toB\x06\n\x04step\"\xbe\x02\n\x0eReplayResponse\x12\x34\n\x07receipt\x18\x01 \x01(\x0b\x32!.engram.v1.ReplayResponse.ReceiptH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12$\n\x05saved\x18\x04 \x01(\x0b\x32\x13.engram.v1.ArtifactH\x00\x1a\x8d\x01\n\x07Receipt\x12?\n\x07\x65ntries\x18\x01 \x03(\x0b\x32..engram.v1.ReplayResponse.Receipt.EntriesEntry\x1a\x41\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x42\x06\n\x04part*\x8b\x03\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45LEMENT_TYPE_BOOL\x10\x01\x12\x15\n\x11\x45LEMENT_TYPE_INT8\x10\x02\x12\x16\n\x12\x45LEMENT_TYPE_INT16\x10\x03\x12\x16\n\x12\x45LEMENT_TYPE_INT32\x10\x04\x12\x16\n\x12\x45LEMENT_TYPE_INT64\x10\x05\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x06\x12\x17\n\x13\x45LEMENT_TYPE_UINT16\x10\x07\x12\x17\n\x13\x45LEMENT_TYPE_UINT32\x10\x08\x12\x17\n\x13\x45LEMENT_TYPE_UINT64\x10\t\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\n\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x0b\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT64\x10\x0c\x12\x1a\n\x16\x45LEMENT_TYPE_COMPLEX64\x10\r\x12\x1b\n\x17\x45LEMENT_TYPE_COMPLEX128\x10\x0e\x32R\n\rReplayService\x12\x41\n\x06Replay\x12\x18.engram.v1.ReplayRequest\x1a\x19.engram.v1.ReplayResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65ngram/v1/replay.proto\x12\tengram.v1\x1a\x17\x65ngram/v1/archive.proto\"X\n\x0b\x41rrayHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0c\x65lement_type\x18\x02 \x01(\x0e\x32\x16.engram.v1.ElementType\x12\r\n\x05shape\x18\x03 \x03(\x03\"\x82\x02\n\rReplayRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.engram.v1.ReplayRequest.StartH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x1a~\n\x05Start\x12\x0f\n\x07student\x18\x01 \x01(\t\x12\x15\n\x08stimulus\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07save_to\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x0e\n\x06others\x18\x05 \x03(\tB\x0b\n\t_stimulusB\n\n\x08_save_toB\x06\n\x04step\"\x97\x03\n\x0eReplayResponse\x12\x34\n\x07receipt\x18\x01 \x01(\x0b\x32!.engram.v1.ReplayResponse.ReceiptH\x00\x12(\n\x06header\x18\x02 \x01(\x0b\x32\x16.engram.v1.ArrayHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12$\n\x05saved\x18\x04 \x01(\x0b\x32\x13.engram.v1.ArtifactH\x00\x12\x30\n\x05group\x18\x05 \x01(\x0b\x32\x1f.engram.v1.ReplayResponse.GroupH\x00\x1a\x8d\x01\n\x07Receipt\x12?\n\x07\x65ntries\x18\x01 \x03(\x0b\x32..engram.v1.ReplayResponse.Receipt.EntriesEntry\x1a\x41\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.engram.v1.Scalar:\x02\x38\x01\x1a%\n\x05Group\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\tB\x06\n\x04part\"8\n\x13VerifyReplayRequest\x12\x0e\n\x06replay\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\x08\"\xfd\x03\n\x14VerifyReplayResponse\x12\x0e\n\x06replay\x18\x01 \x01(\t\x12%\n\x08likeness\x18\x02 \x01(\x0e\x32\x13.engram.v1.Likeness\x12\x37\n\x07outputs\x18\x03 \x03(\x0b\x32&.engram.v1.VerifyReplayResponse.Output\x12;\n\x07profile\x18\x04 \x03(\x0b\x32*.engram.v1.VerifyReplayResponse.Difference\x12\x39\n\treference\x18\x05 \x03(\x0b\x32&.engram.v1.VerifyReplayResponse.Output\x12\x17\n\x0freference_steps\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x1az\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x08likeness\x18\x02 \x01(\x0e\x32\x13.engram.v1.Likeness\x12\r\n\x05\x62ound\x18\x03 \x01(\x01\x12\x0f\n\x07largest\x18\x04 \x01(\x01\x12\x0b\n\x03rms\x18\x05 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x1aX\n\nDifference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after*\x8b\x03\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45LEMENT_TYPE_BOOL\x10\x01\x12\x15\n\x11\x45LEMENT_TYPE_INT8\x10\x02\x12\x16\n\x12\x45LEMENT_TYPE_INT16\x10\x03\x12\x16\n\x12\x45LEMENT_TYPE_INT32\x10\x04\x12\x16\n\x12\x45LEMENT_TYPE_INT64\x10\x05\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x06\x12\x17\n\x13\x45LEMENT_TYPE_UINT16\x10\x07\x12\x17\n\x13\x45LEMENT_TYPE_UINT32\x10\x08\x12\x17\n\x13\x45LEMENT_TYPE_UINT64\x10\t\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\n\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x0b\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT64\x10\x0c\x12\x1a\n\x16\x45LEMENT_TYPE_COMPLEX64\x10\r\x12\x1b\n\x17\x45LEMENT_TYPE_COMPLEX128\x10\x0e*a\n\x08Likeness\x12\x18\n\x14LIKENESS_UNSPECIFIED\x10\x00\x12\x10\n\x0cLIKENESS_BIT\x10\x01\x12\x16\n\x12LIKENESS_TOLERANCE\x10\x02\x12\x11\n\rLIKENESS_FAIL\x10\x03\x32\xa3\x01\n\rReplayService\x12\x41\n\x06Replay\x12\x18.engram.v1.ReplayRequest\x1a\x19.engram.v1.ReplayResponse(\x01\x30\x01\x12O\n\x0cVerifyReplay\x12\x1e.engram.v1.VerifyReplayRequest\x1a\x1f.engram.v1.VerifyReplayResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +34,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPLAYRESPONSE_RECEIPT_ENTRIESENTRY']._loaded_options = None
   _globals['_REPLAYRESPONSE_RECEIPT_ENTRIESENTRY']._serialized_options = b'8\001'
-  _globals['_ELEMENTTYPE']._serialized_start=719
-  _globals['_ELEMENTTYPE']._serialized_end=1114
+  _globals['_ELEMENTTYPE']._serialized_start=1394
+  _globals['_ELEMENTTYPE']._serialized_end=1789
+  _globals['_LIKENESS']._serialized_start=1791
+  _globals['_LIKENESS']._serialized_end=1888
   _globals['_ARRAYHEADER']._serialized_start=62
   _globals['_ARRAYHEADER']._serialized_end=150
   _globals['_REPLAYREQUEST']._serialized_start=153
-  _globals['_REPLAYREQUEST']._serialized_end=395
+  _globals['_REPLAYREQUEST']._serialized_end=411
   _globals['_REPLAYREQUEST_START']._serialized_start=277
-  _globals['_REPLAYREQUEST_START']._serialized_end=387
-  _globals['_REPLAYRESPONSE']._serialized_start=398
-  _globals['_REPLAYRESPONSE']._serialized_end=716
-  _globals['_REPLAYRESPONSE_RECEIPT']._serialized_start=567
-  _globals['_REPLAYRESPONSE_RECEIPT']._serialized_end=708
-  _globals['_REPLAYRESPONSE_RECEIPT_ENTRIESENTRY']._serialized_start=643
-  _globals['_REPLAYRESPONSE_RECEIPT_ENTRIESENTRY']._serialized_end=708
-  _globals['_REPLAYSERVICE']._serialized_start=1116
-  _globals['_REPLAYSERVICE']._serialized_end=1198
+  _globals['_REPLAYREQUEST_START']._serialized_end=403
+  _globals['_REPLAYRESPONSE']._serialized_start=414
+  _globals['_REPLAYRESPONSE']._serialized_end=821
+  _globals['_REPLAYRESPONSE_RECEIPT']._serialized_start=633
+  _globals['_REPLAYRESPONSE_RECEIPT']._serialized_end=774
+  _globals['_REPLAYRESPONSE_RECEIPT_ENTRIESENTRY']._serialized_start=709
+  _globals['_REPLAYRESPONSE_RECEIPT_ENTRIESENTRY']._serialized_end=774
+  _globals['_REPLAYRESPONSE_GROUP']._serialized_start=776
+  _globals['_REPLAYRESPONSE_GROUP']._serialized_end=813
+  _globals['_VERIFYREPLAYREQUEST']._serialized_start=823
+  _globals['_VERIFYREPLAYREQUEST']._serialized_end=879
+  _globals['_VERIFYREPLAYRESPONSE']._serialized_start=882
+  _globals['_VERIFYREPLAYRESPONSE']._serialized_end=1391
+  _globals['_VERIFYREPLAYRESPONSE_OUTPUT']._serialized_start=1179
+  _globals['_VERIFYREPLAYRESPONSE_OUTPUT']._serialized_end=1301
+  _globals['_VERIFYREPLAYRESPONSE_DIFFERENCE']._serialized_start=1303
+  _globals['_VERIFYREPLAYRESPONSE_DIFFERENCE']._serialized_end=1391
+  _globals['_REPLAYSERVICE']._serialized_start=1891
+  _globals['_REPLAYSERVICE']._serialized_end=2054
 # @@protoc_insertion_point(module_scope)

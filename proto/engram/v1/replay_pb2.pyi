@@ -92,6 +92,34 @@ ELEMENT_TYPE_COMPLEX128: ElementType.ValueType  # 14
 """Two IEEE 754 numbers of 64 bits: real and imaginary part."""
 Global___ElementType: _TypeAlias = ElementType  # noqa: Y015
 
+class _Likeness:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LikenessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Likeness.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIKENESS_UNSPECIFIED: _Likeness.ValueType  # 0
+    """Not used."""
+    LIKENESS_BIT: _Likeness.ValueType  # 1
+    """Every bit is equal."""
+    LIKENESS_TOLERANCE: _Likeness.ValueType  # 2
+    """Every value lies within the bound."""
+    LIKENESS_FAIL: _Likeness.ValueType  # 3
+    """They differ."""
+
+class Likeness(_Likeness, metaclass=_LikenessEnumTypeWrapper):
+    """How alike two runs are."""
+
+LIKENESS_UNSPECIFIED: Likeness.ValueType  # 0
+"""Not used."""
+LIKENESS_BIT: Likeness.ValueType  # 1
+"""Every bit is equal."""
+LIKENESS_TOLERANCE: Likeness.ValueType  # 2
+"""Every value lies within the bound."""
+LIKENESS_FAIL: Likeness.ValueType  # 3
+"""They differ."""
+Global___Likeness: _TypeAlias = Likeness  # noqa: Y015
+
 @_typing.final
 class ArrayHeader(_message.Message):
     """Announces an array; its bytes follow in C order, as many as type and shape say."""
@@ -140,6 +168,7 @@ class ReplayRequest(_message.Message):
         STIMULUS_FIELD_NUMBER: _builtins.int
         SAVE_TO_FIELD_NUMBER: _builtins.int
         AUTHOR_FIELD_NUMBER: _builtins.int
+        OTHERS_FIELD_NUMBER: _builtins.int
         student: _builtins.str
         """The student: an artifact's name, or `artifacts/sha256:{hex}`."""
         stimulus: _builtins.str
@@ -148,6 +177,12 @@ class ReplayRequest(_message.Message):
         """The memory in which to save the replay as a new version, `vaults/{vault}/memories/{memory}`; unset to save nothing."""
         author: _builtins.str
         """Who saves it."""
+        @_builtins.property
+        def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Further students, likewise, that run over the same stimulus, as one network where that wins. The responses are then
+            `group` and, for each student in order, `receipt`, its outputs and `saved`.
+            """
+
         def __init__(
             self,
             *,
@@ -155,10 +190,11 @@ class ReplayRequest(_message.Message):
             stimulus: _builtins.str | None = ...,
             save_to: _builtins.str | None = ...,
             author: _builtins.str = ...,
+            others: _abc.Iterable[_builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "save_to", b"save_to", "stimulus", b"stimulus"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "author", b"author", "save_to", b"save_to", "stimulus", b"stimulus", "student", b"student"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "author", b"author", "others", b"others", "save_to", b"save_to", "stimulus", b"stimulus", "student", b"student"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__save_to: _TypeAlias = _typing.Literal["save_to"]  # noqa: Y015
         _WhichOneofArgType__save_to: _TypeAlias = _typing.Literal["_save_to", b"_save_to"]  # noqa: Y015
@@ -248,15 +284,40 @@ class ReplayResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Group(_message.Message):
+        """How a group of students was run."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FORM_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        form: _builtins.str
+        """The form of execution, as the profile names it."""
+        reason: _builtins.str
+        """Why, a sentence without a full stop."""
+        def __init__(
+            self,
+            *,
+            form: _builtins.str = ...,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RECEIPT_FIELD_NUMBER: _builtins.int
     HEADER_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next bytes of the output, at most 1 MiB."""
     @_builtins.property
     def receipt(self) -> Global___ReplayResponse.Receipt:
-        """First on the stream."""
+        """First on the stream, or after `group`."""
 
     @_builtins.property
     def header(self) -> Global___ArrayHeader:
@@ -264,7 +325,11 @@ class ReplayResponse(_message.Message):
 
     @_builtins.property
     def saved(self) -> _archive_pb2.Artifact:
-        """Last on the stream: the replay as an artifact."""
+        """Last on the stream, or last of a student: the replay as an artifact."""
+
+    @_builtins.property
+    def group(self) -> Global___ReplayResponse.Group:
+        """First on the stream where there are several students."""
 
     def __init__(
         self,
@@ -273,13 +338,167 @@ class ReplayResponse(_message.Message):
         header: Global___ArrayHeader | None = ...,
         data: _builtins.bytes = ...,
         saved: _archive_pb2.Artifact | None = ...,
+        group: Global___ReplayResponse.Group | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group", b"group", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group", b"group", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["receipt", "header", "data", "saved"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["receipt", "header", "data", "saved", "group"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___ReplayResponse: _TypeAlias = ReplayResponse  # noqa: Y015
+
+@_typing.final
+class VerifyReplayRequest(_message.Message):
+    """Asks for a kept replay to be run again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    replay: _builtins.str
+    """The replay: an artifact's name, or `artifacts/sha256:{hex}`."""
+    reference: _builtins.bool
+    """Whether the ONNX reference evaluator runs its first steps too."""
+    def __init__(
+        self,
+        *,
+        replay: _builtins.str = ...,
+        reference: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "replay", b"replay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyReplayRequest: _TypeAlias = VerifyReplayRequest  # noqa: Y015
+
+@_typing.final
+class VerifyReplayResponse(_message.Message):
+    """What running a kept replay again has shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Output(_message.Message):
+        """How one output compares."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        LIKENESS_FIELD_NUMBER: _builtins.int
+        BOUND_FIELD_NUMBER: _builtins.int
+        LARGEST_FIELD_NUMBER: _builtins.int
+        RMS_FIELD_NUMBER: _builtins.int
+        DETAIL_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """The output's name."""
+        likeness: Global___Likeness.ValueType
+        """How alike it is."""
+        bound: _builtins.float
+        """The largest difference that counts as alike."""
+        largest: _builtins.float
+        """The largest difference that was seen; infinite where shapes, types or gaps differ."""
+        rms: _builtins.float
+        """Root mean square of what was kept."""
+        detail: _builtins.str
+        """One sentence where more is to be said."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            likeness: Global___Likeness.ValueType = ...,
+            bound: _builtins.float = ...,
+            largest: _builtins.float = ...,
+            rms: _builtins.float = ...,
+            detail: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "detail", b"detail", "largest", b"largest", "likeness", b"likeness", "name", b"name", "rms", b"rms"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Difference(_message.Message):
+        """A part of the execution profile that differs from that at the time."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        BEFORE_FIELD_NUMBER: _builtins.int
+        AFTER_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """The part's name."""
+        before: _builtins.str
+        """What it was; unset where it was not told."""
+        after: _builtins.str
+        """What it is now; unset where it is not told."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            before: _builtins.str | None = ...,
+            after: _builtins.str | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_before", b"_before", "after", b"after", "before", b"before"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "_before", b"_before", "after", b"after", "before", b"before", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+        _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+        _WhichOneofReturnType__before: _TypeAlias = _typing.Literal["before"]  # noqa: Y015
+        _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
+
+    REPLAY_FIELD_NUMBER: _builtins.int
+    LIKENESS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    REFERENCE_STEPS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    replay: _builtins.str
+    """The replay, with its version."""
+    likeness: Global___Likeness.ValueType
+    """The verdict on all outputs."""
+    reference_steps: _builtins.int
+    """Steps that the reference evaluator has run."""
+    detail: _builtins.str
+    """One sentence where more is to be said."""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyReplayResponse.Output]:
+        """Each output."""
+
+    @_builtins.property
+    def profile(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyReplayResponse.Difference]:
+        """The parts of the execution profile that differ."""
+
+    @_builtins.property
+    def reference(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyReplayResponse.Output]:
+        """Each output against the reference evaluator, if that was asked for."""
+
+    def __init__(
+        self,
+        *,
+        replay: _builtins.str = ...,
+        likeness: Global___Likeness.ValueType = ...,
+        outputs: _abc.Iterable[Global___VerifyReplayResponse.Output] | None = ...,
+        profile: _abc.Iterable[Global___VerifyReplayResponse.Difference] | None = ...,
+        reference: _abc.Iterable[Global___VerifyReplayResponse.Output] | None = ...,
+        reference_steps: _builtins.int = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "likeness", b"likeness", "outputs", b"outputs", "profile", b"profile", "reference", b"reference", "reference_steps", b"reference_steps", "replay", b"replay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyReplayResponse: _TypeAlias = VerifyReplayResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class ReplayServiceStub:
                 request_serializer=engram_dot_v1_dot_replay__pb2.ReplayRequest.SerializeToString,
                 response_deserializer=engram_dot_v1_dot_replay__pb2.ReplayResponse.FromString,
                 _registered_method=True)
+        self.VerifyReplay = channel.unary_unary(
+                '/engram.v1.ReplayService/VerifyReplay',
+                request_serializer=engram_dot_v1_dot_replay__pb2.VerifyReplayRequest.SerializeToString,
+                response_deserializer=engram_dot_v1_dot_replay__pb2.VerifyReplayResponse.FromString,
+                _registered_method=True)
 
 
 class ReplayServiceServicer:
@@ -55,6 +60,13 @@ class ReplayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyReplay(self, request, context):
+        """Runs a kept replay again, and says how alike it is to what was kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +74,11 @@ def add_ReplayServiceServicer_to_server(servicer, server):
                     servicer.Replay,
                     request_deserializer=engram_dot_v1_dot_replay__pb2.ReplayRequest.FromString,
                     response_serializer=engram_dot_v1_dot_replay__pb2.ReplayResponse.SerializeToString,
+            ),
+            'VerifyReplay': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyReplay,
+                    request_deserializer=engram_dot_v1_dot_replay__pb2.VerifyReplayRequest.FromString,
+                    response_serializer=engram_dot_v1_dot_replay__pb2.VerifyReplayResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +109,33 @@ class ReplayService:
             '/engram.v1.ReplayService/Replay',
             engram_dot_v1_dot_replay__pb2.ReplayRequest.SerializeToString,
             engram_dot_v1_dot_replay__pb2.ReplayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyReplay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engram.v1.ReplayService/VerifyReplay',
+            engram_dot_v1_dot_replay__pb2.VerifyReplayRequest.SerializeToString,
+            engram_dot_v1_dot_replay__pb2.VerifyReplayResponse.FromString,
             options,
             channel_credentials,
             insecure,

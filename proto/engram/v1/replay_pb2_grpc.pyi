@@ -38,6 +38,8 @@ class ReplayServiceStub:
     `header` and its bytes in `data`; closing the request side starts the replay. The responses are `receipt`, then for
     each output a `header` and its bytes in `data`, then `saved` if the replay was to be saved.
     """
+    VerifyReplay: _grpc.UnaryUnaryMultiCallable[_replay_pb2.VerifyReplayRequest, _replay_pb2.VerifyReplayResponse]
+    """Runs a kept replay again, and says how alike it is to what was kept."""
 
 @_typing.type_check_only
 class ReplayServiceAsyncStub(ReplayServiceStub):
@@ -49,6 +51,8 @@ class ReplayServiceAsyncStub(ReplayServiceStub):
     `header` and its bytes in `data`; closing the request side starts the replay. The responses are `receipt`, then for
     each output a `header` and its bytes in `data`, then `saved` if the replay was to be saved.
     """
+    VerifyReplay: _aio.UnaryUnaryMultiCallable[_replay_pb2.VerifyReplayRequest, _replay_pb2.VerifyReplayResponse]  # type: ignore[assignment]
+    """Runs a kept replay again, and says how alike it is to what was kept."""
 
 class ReplayServiceServicer(metaclass=_abc_1.ABCMeta):
     """Replays students exactly as they were preserved, and says on a receipt how."""
@@ -63,5 +67,13 @@ class ReplayServiceServicer(metaclass=_abc_1.ABCMeta):
         `header` and its bytes in `data`; closing the request side starts the replay. The responses are `receipt`, then for
         each output a `header` and its bytes in `data`, then `saved` if the replay was to be saved.
         """
+
+    @_abc_1.abstractmethod
+    def VerifyReplay(
+        self,
+        request: _replay_pb2.VerifyReplayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replay_pb2.VerifyReplayResponse, _abc.Awaitable[_replay_pb2.VerifyReplayResponse]]:
+        """Runs a kept replay again, and says how alike it is to what was kept."""
 
 def add_ReplayServiceServicer_to_server(servicer: ReplayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,132 @@
+"""The use case of verifying a replay: run it again as it was run, and compare with what was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from engram_format.address import AnyAddress, ContentAddress
+from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, Metadata, OutputLikeness, ReplayVerdict, Scalar
+from engram_format.errors import InvalidInput, NotFound
+from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
+from engram_replay.host import Answer
+from engram_replay.verification import PROFILE_PREFIX, compare, profile_differences, worst
+from engram_server.engine.minds import read_whole, source_of
+
+if TYPE_CHECKING:
+    from engram_server.engine.archive import Archive
+
+_MAX_STUDENT_BYTES: Final = 256 * 2**20
+_MAX_ARRAY_BYTES: Final = 512 * 2**20
+_REFERENCE_STEPS: Final = 200
+"""Steps that the reference evaluator runs: it is tens of times slower than the runtime."""
+_REFERENCE_S: Final = 100.0
+_REFERENCE_BOUND: Final = 1e-4
+"""In parts of the root mean square: NumPy rounds sums in another order than the runtime."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A kept replay with all that it was made from."""
+
+    artifact: Artifact
+    outputs: Mapping[str, AnyArray]
+    student: StudentSource
+    stimulus: Mapping[str, AnyArray]
+    execution: Execution
+
+
+def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> ReplayVerdict:
+    """Run a kept replay again and say how alike it is.
+
+    Student and stimulus are found by the digests that the replay was made from. Raises `InvalidInput` for an artifact that is
+    no replay, and `NotFound` where its student or its stimulus is not in any vault that can be opened.
+    """
+    kept = _kept(archive, address)
+    again = archive.minds.wait(_run(archive, kept))
+    outputs = compare(kept.outputs, again.outputs)
+    detail = _contradiction(kept, again)
+    likeness = Likeness.FAIL if detail else worst(outputs)
+    checked: tuple[OutputLikeness, ...] = ()
+    steps = 0
+    if reference:
+        short = _first_steps(kept, again)
+        steps = next(iter(short.values())).shape[0]
+        by_reference = archive.minds.wait(_reference(archive, kept, short))
+        first = {name: array[: by_reference[name].shape[0]] for name, array in again.outputs.items()}
+        checked = compare(first, by_reference, relative_bound=_REFERENCE_BOUND)
+        if worst(checked) is Likeness.FAIL:
+            likeness = Likeness.FAIL
+    return ReplayVerdict(
+        address=kept.artifact.address,
+        likeness=likeness,
+        outputs=outputs,
+        profile=profile_differences(kept.artifact.metadata, again.receipt),
+        reference=checked,
+        reference_steps=steps,
+        detail=detail,
+    )
+
+
+def _kept(archive: Archive, address: AnyAddress) -> _Kept:
+    artifact = archive.artifact(address)
+    student, *stimulus = artifact.made_from or ("",)
+    if artifact.kind is not Kind.REPLAY or artifact.metadata.get("student.sha256") != student or not stimulus:
+        raise InvalidInput(f"{artifact.address} is no kept replay: name one that `engram replay --save` has made")
+    network = _by_content(archive, student, what="student", of=artifact)
+    recorded = _by_content(archive, stimulus[-1], what="stimulus", of=artifact)
+    return _Kept(
+        artifact=artifact,
+        outputs=_arrays(archive, artifact),
+        student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
+        stimulus=_arrays(archive, recorded),
+        execution=_execution(artifact.metadata),
+    )
+
+
+def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Artifact:
+    try:
+        return archive.artifact(ContentAddress(sha256))
+    except NotFound as error:
+        raise NotFound(
+            f"the {what} of {of.address}, sha256:{sha256}, is in no vault that you can open: deposit it again to verify"
+        ) from error
+
+
+def _arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
+    return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
+
+
+def _execution(metadata: Metadata) -> Execution:
+    """Return what was chosen at the time; a replay kept by an older version says less."""
+    chosen: dict[str, Scalar] = {
+        name: metadata[PROFILE_PREFIX + name] for name in Execution().to_fields() if PROFILE_PREFIX + name in metadata
+    }
+    return Execution.from_fields(chosen)
+
+
+async def _run(archive: Archive, kept: _Kept) -> Answer:
+    return await archive.minds.host.replay(kept.student, kept.stimulus, execution=kept.execution)
+
+
+async def _reference(archive: Archive, kept: _Kept, stimulus: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
+    return await archive.minds.host.reference(kept.student, stimulus, limit_s=_REFERENCE_S)
+
+
+def _first_steps(kept: _Kept, again: Answer) -> Mapping[str, AnyArray]:
+    """Return the first steps of the stimulus, or all of it where a network takes the whole."""
+    if again.receipt.get("replay.mode") != "step":
+        return kept.stimulus
+    return {name: array[:_REFERENCE_STEPS] if array.ndim else array for name, array in kept.stimulus.items()}
+
+
+def _contradiction(kept: _Kept, again: Answer) -> str:
+    """Say where the kept receipt is not of what is kept, or was made from something else."""
+    told = kept.artifact.metadata
+    if told.get("outputs.sha256") != digest_arrays(kept.outputs):
+        return "the receipt names other outputs than those that are kept"
+    for name in ("stimulus.sha256", "initial_state.sha256"):
+        if told.get(name) != again.receipt.get(name):
+            return f"the receipt's {name} is not that of what it was made from"
+    return ""
