@@ -27,6 +27,7 @@ from engram_format.catalog import (
     Vault,
     Version,
 )
+from engram_format.ports import MindPort, Perturbation
 from engram_layout import Plan
 
 if TYPE_CHECKING:
@@ -71,6 +72,83 @@ class Deposit(Protocol):
 
     def close(self) -> None:
         """Let go of the session's resources."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Minds(Protocol):
+    """Some minds of one student, each with its own state, that advance together. Close them, or use a `with` block.
+
+    >>> with archive.open_minds(student, minds=16) as minds:  # doctest: +SKIP
+    ...     for stimulus in experiment:  # (step, mind, ...): one step, or several
+    ...         response = minds.tick(stimulus)["rate_hz"]
+    ...     minds.save(Address.parse("retina/bars"), author="ada")
+    """
+
+    @property
+    def student_sha256(self) -> str:
+        """The student's digest, 64 hex digits."""
+        ...
+
+    @property
+    def ports(self) -> tuple[MindPort, ...]:
+        """Stimuli, constants, states and responses; each role in the order of the network."""
+        ...
+
+    @property
+    def minds(self) -> int:
+        """How many minds advance together."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps that the minds have taken, those before they were saved or forked included."""
+        ...
+
+    @property
+    def profile(self) -> Mapping[str, Scalar]:
+        """The execution profile as it stands in receipts."""
+        ...
+
+    @property
+    def sampling_interval_s(self) -> float | None:
+        """The time between two steps, in seconds; `None` where nobody said."""
+        ...
+
+    def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
+        """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, *step shape).
+
+        A stimulus is one array (step, mind, *step shape) for each stimulus port, by name; or the array alone where there is
+        one. How steps are divided between ticks does not change a bit. Raises `InvalidInput` for arrays that do not fit or
+        hold NaN or infinity, and `Exhausted` past the deadline; the minds are then as before.
+        """
+        ...
+
+    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Minds:
+        """Return new minds that begin with the states of these minds; a mind may be taken more than once.
+
+        With a `perturbation`, each but the first of the new minds begins a little differently.
+        """
+        ...
+
+    def state(self) -> Mapping[str, AnyArray]:
+        """Return the states by name, each (mind, *step shape)."""
+        ...
+
+    def save(self, address: Address, *, author: str = "") -> Artifact:
+        """Keep the states as an artifact, from which `open_minds` goes on exactly, in a new version of the memory; return it.
+
+        Without a path in the address, the artifact is named by the time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the minds; closing twice is no error."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -253,6 +331,28 @@ class Archive(Protocol):
         """
         ...
 
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> Minds:
+        """Open minds of a student, each with its own state, that advance together.
+
+        They begin with zeros, or with `initial_state`: states by name, each (mind, *step shape), or the address of a `.npz`
+        of them, such as `Minds.save` makes. `minds` is by default as many as it holds, else one; the state of one mind is
+        given to all. `constants` replace the student's own; `execution` chooses some of `form`, `threads`, `optimisation`
+        and `prepacking`; both are by default as they were when the state was saved. `perturbation` changes the initial
+        states a little, each mind's differently but the first's, which stays. Raises `Refused` for
+        a student that is not let run, `InvalidInput` where something does not fit, and `Exhausted` for too many minds.
+        """
+        ...
+
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
 
@@ -280,4 +380,4 @@ class Archive(Protocol):
     ) -> None: ...
 
 
-__all__ = ["AnyArray", "Archive", "ArtifactSpec", "Deposit", "ReplayResult"]
+__all__ = ["AnyArray", "Archive", "ArtifactSpec", "Deposit", "Minds", "ReplayResult"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from engram_client.opening import is_remote, open
+from engram_client import opening
 from engram_format.address import Address, parse_any
 from engram_format.errors import EngramError, InvalidInput, Unavailable
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LOCAL: Final = "local"
 """The address that stands for a cluster of this machine alone, started for the batch and ended with it."""
-_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Place:
 
     def open(self) -> Archive:
         """Open the archive; raises as `engram_client.open` does."""
-        return open(
+        return opening.open(
             self.url,
             identity=self.identity,
             keystore=self.keystore,
@@ -91,27 +90,37 @@ def replay_on_ray(
     `cluster` is the address of a running cluster, by default one of this machine. Raises `Unavailable` where the cluster does
     not answer, and `InvalidInput` for an archive in a folder when the cluster is elsewhere.
     """
-    if cluster != LOCAL and not is_remote(place.url) and not place.url.startswith("s3://"):
+    if cluster != LOCAL and not opening.is_remote(place.url) and not place.url.startswith("s3://"):
         raise InvalidInput(
             f"{place.url} is a folder of this machine, which other nodes do not see: replay from S3 or from a service"
         )
     # Ray reports its use to its makers unless told not to; an archive of people's recordings tells nobody anything.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if cluster == LOCAL:
+        # A cluster of one machine listens on its loopback address only; Ray knows this as the way of desktop systems.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     try:
-        _connect(ray, cluster)
+        try:
+            _connect(ray, cluster)
+        except Exception as error:  # what Ray raises here has nothing in common
+            raise _failed(cluster, error) from error
         yield from _spread(ray, place, student, stimuli, save_to=str(save_to), author=author)
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise Unavailable(f"the Ray cluster {cluster} failed ({first}): see that its nodes run and retry") from error
+    except ray.exceptions.RayError as error:
+        raise _failed(cluster, error) from error
     finally:
         ray.shutdown()
 
 
+def _failed(cluster: str, error: Exception) -> Unavailable:
+    first = " ".join(str(error).split())[:200]
+    return Unavailable(f"the Ray cluster {cluster} failed ({first}): see that its nodes run and retry")
+
+
 def _connect(ray: ModuleType, cluster: str) -> None:
     if cluster == LOCAL:
-        ray.init(_node_ip_address=_LOOPBACK, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     else:
         ray.init(address=cluster, log_to_driver=False, configure_logging=False)
 

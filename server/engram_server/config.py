@@ -34,21 +34,23 @@ class ServeConfig:
     """Threads that run the engine."""
     calls: int = 64
     """Calls served at once; more are told to wait and retry."""
+    streams: int = 1024
+    """Streams of minds served at once, which last for long and are counted on their own; more are refused."""
+    minds_idle_s: float = 600.0
+    """How long minds may be left alone, or their answer unread, before they are let go of."""
     inline_bytes: int = 64 << 20
     """Bytes of a stimulus taken inline, for each replay."""
     sequences: int = 1024
-    """Sequences of the Open Inference Protocol that may have begun and not ended."""
-    sequence_idle_s: float = 300.0
-    """A sequence that rests for longer ends."""
+    """Sequences of the Open Inference Protocol that have begun and not ended; more are refused."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidInput(f"port {self.port} does not exist: choose 1 to 65535, or 0 for any free one")
-        for name in ("workers", "calls", "inline_bytes", "sequences"):
+        for name in ("workers", "calls", "streams", "inline_bytes", "sequences"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least 1")
-        if not self.sequence_idle_s > 0:
-            raise InvalidInput(f"sequences end after {self.sequence_idle_s} s of rest: give more than 0")
+        if not self.minds_idle_s > 0:
+            raise InvalidInput(f"minds may be left alone for {self.minds_idle_s} s: give more than 0")
         if not self.grace_s >= 0:
             raise InvalidInput(f"the grace period is {self.grace_s} s: give 0 or more")
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -434,7 +434,7 @@ def test_a_reader_that_is_slow_is_answered_no_further_than_it_reads(service):
 
 
 def test_too_many_sequences_are_refused_and_rest_makes_room():
-    with served(ServeConfig(port=0, grace_s=5, sequences=3, sequence_idle_s=0.6)) as service:
+    with served(ServeConfig(port=0, grace_s=5, sequences=3, minds_idle_s=0.6)) as service:
         for number in (1, 2, 3):
             service.infer(step(GRU, number, X, start=True))
         code, words = service.refused(step(GRU, 4, X, start=True))

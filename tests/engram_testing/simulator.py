@@ -29,6 +29,7 @@ from engram_format.catalog import (
     Version,
 )
 from engram_format.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Precondition
+from engram_server.engine.minds import Minds
 
 MIB = 1 << 20
 ENDLESS = "endless"
@@ -120,7 +121,7 @@ class SimulatedDeposit:
 
 
 class SimulatedArchive(Views):
-    """Fulfils the `Archive` protocol; `fail_with` makes every call raise."""
+    """Fulfils the `Archive` protocol; `fail_with` makes every call raise. Its minds are real, of the students it is given."""
 
     url = "simulated"
 
@@ -137,6 +138,7 @@ class SimulatedArchive(Views):
         self._versions: dict[Address, list[Version]] = {}
         self._artifacts: dict[Address, dict[str, tuple[Artifact, bytes]]] = {}
         self._lock = threading.Lock()
+        self.minds = Minds(self)
 
     def called(self) -> None:
         if self.fail_with is not None:
@@ -320,6 +322,7 @@ class SimulatedArchive(Views):
         yield Finding(subject="o/2", result=FindingKind.LOST, size=0, detail="it is gone")
 
     def close(self) -> None:
+        self.minds.close()
         self.closed = True
 
     def __enter__(self) -> SimulatedArchive:

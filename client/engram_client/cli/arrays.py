@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from engram_client.local import local_errors, written_whole
 from engram_format.errors import InvalidInput
@@ -16,21 +16,26 @@ if TYPE_CHECKING:
 
 def read_stimulus(path: Path) -> dict[str, AnyArray]:
     """Return the arrays of a `.npz` file by name, or the one of a `.npy` file under the name `""`."""
-    import numpy as np
-
     with local_errors(path, "read"):
         file = path.open("rb")
     with file:
-        try:
-            held = np.load(file, allow_pickle=False)
-            if isinstance(held, np.ndarray):
-                return {"": held}
-            with held:
-                return {name: held[name] for name in held.files}
-        except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-            raise InvalidInput(
-                f"{path} is neither a .npy nor a .npz file of numbers: save the stimulus with numpy"
-            ) from error
+        return read_arrays(file, str(path))
+
+
+def read_arrays(file: BinaryIO, name: str) -> dict[str, AnyArray]:
+    """Return the arrays of an open `.npz` file by name, or the one of a `.npy` file under the name `""`."""
+    import numpy as np
+
+    try:
+        held = np.load(file, allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            return {"": held}
+        with held:
+            return {entry: held[entry] for entry in held.files}
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise InvalidInput(
+            f"{name} is neither a .npy nor a .npz file of numbers: save the stimulus with numpy"
+        ) from error
 
 
 def write_outputs(path: Path, outputs: Mapping[str, AnyArray], *, force: bool) -> None:

@@ -25,6 +25,7 @@ from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.differences import changes
 from engram_client.remote.errors import translated
 from engram_client.remote.finding import RemoteFinding
+from engram_client.remote.minds import RemoteMinds, open_minds
 from engram_client.remote.recordings import RemoteRecordings
 from engram_client.remote.replaying import RemoteReplays
 from engram_client.remote.restore import artifacts_of
@@ -46,6 +47,7 @@ from engram_format.catalog import (
     Version,
 )
 from engram_format.errors import InvalidInput, Precondition
+from engram_format.ports import Perturbation
 
 _PAGE_ITEMS: Final = 10_000
 
@@ -283,6 +285,31 @@ class RemoteArchive(Views):
         if len(students) < 2:
             raise InvalidInput("a group is of two students or more: replay a single one by itself")
         return self._replays.replay(students, stimulus, save_to=save_to, author=author)
+
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> RemoteMinds:
+        """Open minds of a student, each with its own state, that advance together; they live as long as the connection."""
+        self._check_open()
+        return open_minds(
+            self._replays.tick,
+            student,
+            minds=minds,
+            initial_state=initial_state,
+            constants=constants,
+            execution=execution,
+            perturbation=perturbation,
+            allow_nan=allow_nan,
+            url=self._url,
+        )
 
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Have a kept replay run again."""

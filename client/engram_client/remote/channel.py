@@ -12,9 +12,12 @@ import grpc
 
 from engram_format.errors import InvalidInput, Precondition
 
+MAX_MESSAGE: Final = 64 << 20
+"""Bytes of one message."""
+
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", 4 << 20),
-    ("grpc.max_send_message_length", 4 << 20),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
     # A service that vanished without a word is noticed within 50 s, also in the middle of a long call.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -14,6 +14,7 @@ from engram.v1.values import artifact_of, fitting, scalars_of
 from engram.v1.verdict_values import verdict_of
 from engram_client.remote.channel import Credentials
 from engram_client.remote.errors import translated
+from engram_client.remote.minds import TickCall
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, GroupResult, ReplayResult, ReplayVerdict, Scalar
 from engram_format.errors import EngramError
@@ -59,6 +60,10 @@ class RemoteReplays:
         request = pb.VerifyReplayRequest(replay=name_of(address), reference=reference)
         with translated(self._url):
             return verdict_of(self._stub.VerifyReplay(request, metadata=self._credentials))
+
+    def tick(self, requests: Iterator[pb.TickRequest]) -> TickCall:
+        """Open a stream of minds."""
+        return self._stub.Tick(requests, metadata=self._credentials)
 
 
 def _steps(start: pb.ReplayRequest.Start, inline: Mapping[str, AnyArray]) -> Iterator[pb.ReplayRequest]:

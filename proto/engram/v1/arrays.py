@@ -38,13 +38,25 @@ _ELEMENT_TYPES = {dtype: number for number, dtype in _DTYPES.items()}
 
 def header_of(name: str, array: AnyArray) -> pb.ArrayHeader:
     """Announce an array; raises `InvalidInput` for an element type that the wire has no word for."""
-    number = _ELEMENT_TYPES.get(array.dtype.newbyteorder("<"))
+    with fitting(f"the array name {name!r:.100}"):
+        return pb.ArrayHeader(name=name, element_type=element_type_of(name, array.dtype), shape=array.shape)
+
+
+def element_type_of(name: str, dtype: np.dtype[np.generic]) -> pb.ElementType.ValueType:
+    """Return the wire's word for an element type, in any byte order; raises `InvalidInput` where it has none."""
+    number = _ELEMENT_TYPES.get(dtype.newbyteorder("<"))
     if number is None:
         raise InvalidInput(
-            f"array {name!r} is of {array.dtype}: send booleans, integers, floats of 16 to 64 bits, or complex numbers"
+            f"array {name!r} is of {dtype}: send booleans, integers, floats of 16 to 64 bits, or complex numbers"
         )
-    with fitting(f"the array name {name!r:.100}"):
-        return pb.ArrayHeader(name=name, element_type=number, shape=array.shape)
+    return number
+
+
+def dtype_of(name: str, number: pb.ElementType.ValueType) -> np.dtype[np.generic]:
+    """Return the element type, little-endian, that the wire has a word for; raises `InvalidInput` for an unknown word."""
+    if number not in _DTYPES:
+        raise InvalidInput(f"array {name!r} is of an element type unknown to this version of Engram: upgrade it")
+    return _DTYPES[number]
 
 
 def disassemble(arrays: Mapping[str, AnyArray]) -> Iterator[pb.ArrayHeader | bytes]:

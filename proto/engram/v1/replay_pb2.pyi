@@ -92,6 +92,38 @@ ELEMENT_TYPE_COMPLEX128: ElementType.ValueType  # 14
 """Two IEEE 754 numbers of 64 bits: real and imaginary part."""
 Global___ElementType: _TypeAlias = ElementType  # noqa: Y015
 
+class _PortRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PortRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PortRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PORT_ROLE_UNSPECIFIED: _PortRole.ValueType  # 0
+    """Not used."""
+    PORT_ROLE_STIMULUS: _PortRole.ValueType  # 1
+    """Driven over time."""
+    PORT_ROLE_CONSTANT: _PortRole.ValueType  # 2
+    """One value for as long as the minds live."""
+    PORT_ROLE_STATE: _PortRole.ValueType  # 3
+    """Handed on from step to step."""
+    PORT_ROLE_RESPONSE: _PortRole.ValueType  # 4
+    """What the student answers."""
+
+class PortRole(_PortRole, metaclass=_PortRoleEnumTypeWrapper):
+    """What a tensor is to a replay."""
+
+PORT_ROLE_UNSPECIFIED: PortRole.ValueType  # 0
+"""Not used."""
+PORT_ROLE_STIMULUS: PortRole.ValueType  # 1
+"""Driven over time."""
+PORT_ROLE_CONSTANT: PortRole.ValueType  # 2
+"""One value for as long as the minds live."""
+PORT_ROLE_STATE: PortRole.ValueType  # 3
+"""Handed on from step to step."""
+PORT_ROLE_RESPONSE: PortRole.ValueType  # 4
+"""What the student answers."""
+Global___PortRole: _TypeAlias = PortRole  # noqa: Y015
+
 class _Likeness:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -349,6 +381,737 @@ class ReplayResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___ReplayResponse: _TypeAlias = ReplayResponse  # noqa: Y015
+
+@_typing.final
+class Array(_message.Message):
+    """An array with its elements, where it is small enough for one message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The elements in C order, little-endian."""
+    @_builtins.property
+    def header(self) -> Global___ArrayHeader:
+        """Name, type and shape."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ArrayHeader | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Array: _TypeAlias = Array  # noqa: Y015
+
+@_typing.final
+class Shape(_message.Message):
+    """The lengths of some axes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTHS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Elements along each axis."""
+
+    def __init__(
+        self,
+        *,
+        lengths: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lengths", b"lengths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shape: _TypeAlias = Shape  # noqa: Y015
+
+@_typing.final
+class Port(_message.Message):
+    """One input or response of a student, or one of its states."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Axis(_message.Message):
+        """An axis of a step: its length, its symbol, or nothing where it is free."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FIXED_FIELD_NUMBER: _builtins.int
+        SYMBOL_FIELD_NUMBER: _builtins.int
+        fixed: _builtins.int
+        """So many elements."""
+        symbol: _builtins.str
+        """Any number, under a name that the network gives it."""
+        def __init__(
+            self,
+            *,
+            fixed: _builtins.int = ...,
+            symbol: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "length", b"length", "symbol", b"symbol"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "length", b"length", "symbol", b"symbol"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_length: _TypeAlias = _typing.Literal["fixed", "symbol"]  # noqa: Y015
+        _WhichOneofArgType_length: _TypeAlias = _typing.Literal["length", b"length"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_length) -> _WhichOneofReturnType_length | None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ELEMENT_TYPE_FIELD_NUMBER: _builtins.int
+    STEP_SHAPE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The network's name of it; of a state the name of the input."""
+    role: Global___PortRole.ValueType
+    """What it is to a replay."""
+    element_type: Global___ElementType.ValueType
+    """The type of its elements."""
+    unit: _builtins.str
+    """The unit of its values; empty where nobody said."""
+    distribution: _builtins.str
+    """What the values of a response are parameters of: `continuous`, `rate` or `bernoulli`."""
+    @_builtins.property
+    def step_shape(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port.Axis]:
+        """What one mind takes or gives in one step."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the entries of the last axis; empty where they have none."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: Global___PortRole.ValueType = ...,
+        element_type: Global___ElementType.ValueType = ...,
+        step_shape: _abc.Iterable[Global___Port.Axis] | None = ...,
+        unit: _builtins.str = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        distribution: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "distribution", b"distribution", "element_type", b"element_type", "name", b"name", "role", b"role", "step_shape", b"step_shape", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Port: _TypeAlias = Port  # noqa: Y015
+
+@_typing.final
+class Execution(_message.Message):
+    """The part of the execution profile that a caller chooses; what is not set is as the service has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORM_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    OPTIMISATION_FIELD_NUMBER: _builtins.int
+    PREPACKING_FIELD_NUMBER: _builtins.int
+    form: _builtins.str
+    """How minds are brought to the runtime: `solo`, `stacked` or `shared`."""
+    threads: _builtins.int
+    """Threads of one call."""
+    optimisation: _builtins.str
+    """How far the network is rewritten: `none`, `basic`, `extended` or `all`."""
+    prepacking: _builtins.bool
+    """Whether weights are laid out anew for the processor."""
+    def __init__(
+        self,
+        *,
+        form: _builtins.str = ...,
+        threads: _builtins.int = ...,
+        optimisation: _builtins.str = ...,
+        prepacking: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prepacking", b"_prepacking", "prepacking", b"prepacking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prepacking", b"_prepacking", "form", b"form", "optimisation", b"optimisation", "prepacking", b"prepacking", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__prepacking: _TypeAlias = _typing.Literal["prepacking"]  # noqa: Y015
+    _WhichOneofArgType__prepacking: _TypeAlias = _typing.Literal["_prepacking", b"_prepacking"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prepacking) -> _WhichOneofReturnType__prepacking | None: ...
+
+Global___Execution: _TypeAlias = Execution  # noqa: Y015
+
+@_typing.final
+class TickRequest(_message.Message):
+    """One call on a stream of minds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Perturbation(_message.Message):
+        """Small changes of the states with which minds begin, each mind its own but the first, which stays as it is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SEED_FIELD_NUMBER: _builtins.int
+        SCALE_FIELD_NUMBER: _builtins.int
+        seed: _builtins.int
+        """Names the changes, which it repeats."""
+        scale: _builtins.float
+        """How large they are beside the state, 0 to 1; unset for the default."""
+        def __init__(
+            self,
+            *,
+            seed: _builtins.int = ...,
+            scale: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_scale", b"_scale", "scale", b"scale"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_scale", b"_scale", "scale", b"scale", "seed", b"seed"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__scale: _TypeAlias = _typing.Literal["scale"]  # noqa: Y015
+        _WhichOneofArgType__scale: _TypeAlias = _typing.Literal["_scale", b"_scale"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__scale) -> _WhichOneofReturnType__scale | None: ...
+
+    @_typing.final
+    class Open(_message.Message):
+        """Makes the stream's first session, number 0."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class ConstantsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            @_builtins.property
+            def value(self) -> _archive_pb2.Scalar: ...
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _archive_pb2.Scalar | None = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        STUDENT_FIELD_NUMBER: _builtins.int
+        MINDS_FIELD_NUMBER: _builtins.int
+        EXECUTION_FIELD_NUMBER: _builtins.int
+        CONSTANTS_FIELD_NUMBER: _builtins.int
+        INITIAL_STATE_FIELD_NUMBER: _builtins.int
+        STATES_FIELD_NUMBER: _builtins.int
+        PERTURBATION_FIELD_NUMBER: _builtins.int
+        ALLOW_NAN_FIELD_NUMBER: _builtins.int
+        student: _builtins.str
+        """The student: an artifact's name, or `artifacts/sha256:{hex}`."""
+        minds: _builtins.int
+        """How many minds; 0 for as many as the initial state holds, and one where there is none."""
+        initial_state: _builtins.str
+        """The states to begin with, (mind, ...), by name: a `.npz`, such as `save` makes; unset if they come inline."""
+        allow_nan: _builtins.bool
+        """Take stimuli with NaN and infinity, which are refused otherwise."""
+        @_builtins.property
+        def execution(self) -> Global___Execution:
+            """How they are run; unset as the service does."""
+
+        @_builtins.property
+        def constants(self) -> _containers.MessageMap[_builtins.str, _archive_pb2.Scalar]:
+            """Constants by name, where they differ from the student's own."""
+
+        @_builtins.property
+        def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___Array]:
+            """The same inline; states that are not given begin as zeros. The state of one mind is given to all."""
+
+        @_builtins.property
+        def perturbation(self) -> Global___TickRequest.Perturbation:
+            """Changes of the initial states."""
+
+        def __init__(
+            self,
+            *,
+            student: _builtins.str = ...,
+            minds: _builtins.int = ...,
+            execution: Global___Execution | None = ...,
+            constants: _abc.Mapping[_builtins.str, _archive_pb2.Scalar] | None = ...,
+            initial_state: _builtins.str | None = ...,
+            states: _abc.Iterable[Global___Array] | None = ...,
+            perturbation: Global___TickRequest.Perturbation | None = ...,
+            allow_nan: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "execution", b"execution", "initial_state", b"initial_state", "perturbation", b"perturbation"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "allow_nan", b"allow_nan", "constants", b"constants", "execution", b"execution", "initial_state", b"initial_state", "minds", b"minds", "perturbation", b"perturbation", "states", b"states", "student", b"student"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__initial_state: _TypeAlias = _typing.Literal["initial_state"]  # noqa: Y015
+        _WhichOneofArgType__initial_state: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__initial_state) -> _WhichOneofReturnType__initial_state | None: ...
+
+    @_typing.final
+    class Step(_message.Message):
+        """Advances all minds of a session by one or more steps."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_FIELD_NUMBER: _builtins.int
+        STEPS_FIELD_NUMBER: _builtins.int
+        STIMULI_FIELD_NUMBER: _builtins.int
+        SHAPES_FIELD_NUMBER: _builtins.int
+        session: _builtins.int
+        """The session; 0 is the first."""
+        steps: _builtins.int
+        """How many steps."""
+        @_builtins.property
+        def stimuli(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+            """The stimuli in the order of the ports: (step, mind, *step shape), in C order, little-endian."""
+
+        @_builtins.property
+        def shapes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shape]:
+            """The step shape of each stimulus; empty where no stimulus has a free axis."""
+
+        def __init__(
+            self,
+            *,
+            session: _builtins.int = ...,
+            steps: _builtins.int = ...,
+            stimuli: _abc.Iterable[_builtins.bytes] | None = ...,
+            shapes: _abc.Iterable[Global___Shape] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "shapes", b"shapes", "steps", b"steps", "stimuli", b"stimuli"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Fork(_message.Message):
+        """Makes another session on this stream, whose minds begin with the states of these."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_FIELD_NUMBER: _builtins.int
+        ROWS_FIELD_NUMBER: _builtins.int
+        PERTURBATION_FIELD_NUMBER: _builtins.int
+        session: _builtins.int
+        """The session that is forked, which goes on as it was."""
+        @_builtins.property
+        def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """Which of its minds; a mind may be taken more than once."""
+
+        @_builtins.property
+        def perturbation(self) -> Global___TickRequest.Perturbation:
+            """Changes of the states."""
+
+        def __init__(
+            self,
+            *,
+            session: _builtins.int = ...,
+            rows: _abc.Iterable[_builtins.int] | None = ...,
+            perturbation: Global___TickRequest.Perturbation | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["perturbation", b"perturbation"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["perturbation", b"perturbation", "rows", b"rows", "session", b"session"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ReadState(_message.Message):
+        """Asks for the states of a session."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_FIELD_NUMBER: _builtins.int
+        session: _builtins.int
+        """The session."""
+        def __init__(
+            self,
+            *,
+            session: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Save(_message.Message):
+        """Keeps the states of a session as an artifact, from which minds can be opened again."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_FIELD_NUMBER: _builtins.int
+        SAVE_TO_FIELD_NUMBER: _builtins.int
+        AUTHOR_FIELD_NUMBER: _builtins.int
+        session: _builtins.int
+        """The session."""
+        save_to: _builtins.str
+        """The memory, `vaults/{vault}/memories/{memory}`, or the name of the artifact in it."""
+        author: _builtins.str
+        """Who saves it."""
+        def __init__(
+            self,
+            *,
+            session: _builtins.int = ...,
+            save_to: _builtins.str = ...,
+            author: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "save_to", b"save_to", "session", b"session"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Close(_message.Message):
+        """Ends a session; closing the request side ends all."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_FIELD_NUMBER: _builtins.int
+        session: _builtins.int
+        """The session."""
+        def __init__(
+            self,
+            *,
+            session: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPEN_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    FORK_FIELD_NUMBER: _builtins.int
+    READ_STATE_FIELD_NUMBER: _builtins.int
+    SAVE_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def open(self) -> Global___TickRequest.Open:
+        """First on the stream, and only there."""
+
+    @_builtins.property
+    def step(self) -> Global___TickRequest.Step:
+        """Advance the minds."""
+
+    @_builtins.property
+    def fork(self) -> Global___TickRequest.Fork:
+        """Copy minds."""
+
+    @_builtins.property
+    def read_state(self) -> Global___TickRequest.ReadState:
+        """Read the states."""
+
+    @_builtins.property
+    def save(self) -> Global___TickRequest.Save:
+        """Keep the states."""
+
+    @_builtins.property
+    def close(self) -> Global___TickRequest.Close:
+        """Let go of the minds."""
+
+    def __init__(
+        self,
+        *,
+        open: Global___TickRequest.Open | None = ...,
+        step: Global___TickRequest.Step | None = ...,
+        fork: Global___TickRequest.Fork | None = ...,
+        read_state: Global___TickRequest.ReadState | None = ...,
+        save: Global___TickRequest.Save | None = ...,
+        close: Global___TickRequest.Close | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "close", b"close", "fork", b"fork", "open", b"open", "read_state", b"read_state", "save", b"save", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "close", b"close", "fork", b"fork", "open", b"open", "read_state", b"read_state", "save", b"save", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["open", "step", "fork", "read_state", "save", "close"]  # noqa: Y015
+    _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
+
+Global___TickRequest: _TypeAlias = TickRequest  # noqa: Y015
+
+@_typing.final
+class TickResponse(_message.Message):
+    """The answer to one call on a stream of minds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Opened(_message.Message):
+        """The first session is open."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class ProfileEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            @_builtins.property
+            def value(self) -> _archive_pb2.Scalar: ...
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _archive_pb2.Scalar | None = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        STUDENT_SHA256_FIELD_NUMBER: _builtins.int
+        MINDS_FIELD_NUMBER: _builtins.int
+        PORTS_FIELD_NUMBER: _builtins.int
+        EXECUTION_FIELD_NUMBER: _builtins.int
+        PROFILE_FIELD_NUMBER: _builtins.int
+        SAMPLING_INTERVAL_S_FIELD_NUMBER: _builtins.int
+        STEP_FIELD_NUMBER: _builtins.int
+        student_sha256: _builtins.str
+        """The student's SHA-256, 64 hex digits."""
+        minds: _builtins.int
+        """How many minds there are."""
+        sampling_interval_s: _builtins.float
+        """The time between two steps, in seconds; unset where nobody said."""
+        step: _builtins.int
+        """Steps that the minds have taken before; other than 0 where they go on from a state that was saved."""
+        @_builtins.property
+        def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]:
+            """Stimuli, constants, states and responses; each role in the order of the network."""
+
+        @_builtins.property
+        def execution(self) -> Global___Execution:
+            """How they are run."""
+
+        @_builtins.property
+        def profile(self) -> _containers.MessageMap[_builtins.str, _archive_pb2.Scalar]:
+            """The execution profile as it stands in receipts."""
+
+        def __init__(
+            self,
+            *,
+            student_sha256: _builtins.str = ...,
+            minds: _builtins.int = ...,
+            ports: _abc.Iterable[Global___Port] | None = ...,
+            execution: Global___Execution | None = ...,
+            profile: _abc.Mapping[_builtins.str, _archive_pb2.Scalar] | None = ...,
+            sampling_interval_s: _builtins.float | None = ...,
+            step: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "sampling_interval_s", b"sampling_interval_s"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "minds", b"minds", "ports", b"ports", "profile", b"profile", "sampling_interval_s", b"sampling_interval_s", "step", b"step", "student_sha256", b"student_sha256"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__sampling_interval_s: _TypeAlias = _typing.Literal["sampling_interval_s"]  # noqa: Y015
+        _WhichOneofArgType__sampling_interval_s: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__sampling_interval_s) -> _WhichOneofReturnType__sampling_interval_s | None: ...
+
+    @_typing.final
+    class Stepped(_message.Message):
+        """The minds have advanced."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STEP_FIELD_NUMBER: _builtins.int
+        RESPONSES_FIELD_NUMBER: _builtins.int
+        SHAPES_FIELD_NUMBER: _builtins.int
+        step: _builtins.int
+        """Steps that the minds have taken, those before they were saved or forked included."""
+        @_builtins.property
+        def responses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+            """The responses in the order of the ports: (step, mind, *step shape), in C order, little-endian."""
+
+        @_builtins.property
+        def shapes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shape]:
+            """The step shape of each response; empty where no response has a free axis."""
+
+        def __init__(
+            self,
+            *,
+            step: _builtins.int = ...,
+            responses: _abc.Iterable[_builtins.bytes] | None = ...,
+            shapes: _abc.Iterable[Global___Shape] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses", "shapes", b"shapes", "step", b"step"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Forked(_message.Message):
+        """Another session is open."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_FIELD_NUMBER: _builtins.int
+        session: _builtins.int
+        """Its number on this stream."""
+        def __init__(
+            self,
+            *,
+            session: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class State(_message.Message):
+        """What the minds would begin their next step with."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        STATES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___Array]:
+            """By the names of the states, each (mind, *step shape)."""
+
+        def __init__(
+            self,
+            *,
+            states: _abc.Iterable[Global___Array] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Saved(_message.Message):
+        """The states are kept."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ARTIFACT_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def artifact(self) -> _archive_pb2.Artifact:
+            """Where."""
+
+        def __init__(
+            self,
+            *,
+            artifact: _archive_pb2.Artifact | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Closed(_message.Message):
+        """The session is over."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Failed(_message.Message):
+        """The call could not be done; its session is as it was before."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        MESSAGE_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """The kind of the error, as in the trailing metadata of a call that fails."""
+        message: _builtins.str
+        """One sentence."""
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            message: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPENED_FIELD_NUMBER: _builtins.int
+    STEPPED_FIELD_NUMBER: _builtins.int
+    FORKED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opened(self) -> Global___TickResponse.Opened:
+        """To `open`."""
+
+    @_builtins.property
+    def stepped(self) -> Global___TickResponse.Stepped:
+        """To `step`."""
+
+    @_builtins.property
+    def forked(self) -> Global___TickResponse.Forked:
+        """To `fork`."""
+
+    @_builtins.property
+    def state(self) -> Global___TickResponse.State:
+        """To `read_state`."""
+
+    @_builtins.property
+    def saved(self) -> Global___TickResponse.Saved:
+        """To `save`."""
+
+    @_builtins.property
+    def closed(self) -> Global___TickResponse.Closed:
+        """To `close`."""
+
+    @_builtins.property
+    def failed(self) -> Global___TickResponse.Failed:
+        """To any but `open`, whose failure ends the stream."""
+
+    def __init__(
+        self,
+        *,
+        opened: Global___TickResponse.Opened | None = ...,
+        stepped: Global___TickResponse.Stepped | None = ...,
+        forked: Global___TickResponse.Forked | None = ...,
+        state: Global___TickResponse.State | None = ...,
+        saved: Global___TickResponse.Saved | None = ...,
+        closed: Global___TickResponse.Closed | None = ...,
+        failed: Global___TickResponse.Failed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "closed", b"closed", "failed", b"failed", "forked", b"forked", "opened", b"opened", "saved", b"saved", "state", b"state", "stepped", b"stepped"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "closed", b"closed", "failed", b"failed", "forked", b"forked", "opened", b"opened", "saved", b"saved", "state", b"state", "stepped", b"stepped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["opened", "stepped", "forked", "state", "saved", "closed", "failed"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___TickResponse: _TypeAlias = TickResponse  # noqa: Y015
 
 @_typing.final
 class VerifyReplayRequest(_message.Message):

@@ -40,6 +40,11 @@ class ReplayServiceStub:
                 request_serializer=engram_dot_v1_dot_replay__pb2.ReplayRequest.SerializeToString,
                 response_deserializer=engram_dot_v1_dot_replay__pb2.ReplayResponse.FromString,
                 _registered_method=True)
+        self.Tick = channel.stream_stream(
+                '/engram.v1.ReplayService/Tick',
+                request_serializer=engram_dot_v1_dot_replay__pb2.TickRequest.SerializeToString,
+                response_deserializer=engram_dot_v1_dot_replay__pb2.TickResponse.FromString,
+                _registered_method=True)
         self.VerifyReplay = channel.unary_unary(
                 '/engram.v1.ReplayService/VerifyReplay',
                 request_serializer=engram_dot_v1_dot_replay__pb2.VerifyReplayRequest.SerializeToString,
@@ -60,6 +65,14 @@ class ReplayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tick(self, request_iterator, context):
+        """Holds minds of a student and advances them as stimuli arrive. The first request is `open`; each request is answered by
+        one response, in order. The minds live as long as the stream; their state lives on only where it was saved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyReplay(self, request, context):
         """Runs a kept replay again, and says how alike it is to what was kept.
         """
@@ -74,6 +87,11 @@ def add_ReplayServiceServicer_to_server(servicer, server):
                     servicer.Replay,
                     request_deserializer=engram_dot_v1_dot_replay__pb2.ReplayRequest.FromString,
                     response_serializer=engram_dot_v1_dot_replay__pb2.ReplayResponse.SerializeToString,
+            ),
+            'Tick': grpc.stream_stream_rpc_method_handler(
+                    servicer.Tick,
+                    request_deserializer=engram_dot_v1_dot_replay__pb2.TickRequest.FromString,
+                    response_serializer=engram_dot_v1_dot_replay__pb2.TickResponse.SerializeToString,
             ),
             'VerifyReplay': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyReplay,
@@ -109,6 +127,33 @@ class ReplayService:
             '/engram.v1.ReplayService/Replay',
             engram_dot_v1_dot_replay__pb2.ReplayRequest.SerializeToString,
             engram_dot_v1_dot_replay__pb2.ReplayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tick(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/engram.v1.ReplayService/Tick',
+            engram_dot_v1_dot_replay__pb2.TickRequest.SerializeToString,
+            engram_dot_v1_dot_replay__pb2.TickResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,10 @@ class ReplayServiceStub:
     `header` and its bytes in `data`; closing the request side starts the replay. The responses are `receipt`, then for
     each output a `header` and its bytes in `data`, then `saved` if the replay was to be saved.
     """
+    Tick: _grpc.StreamStreamMultiCallable[_replay_pb2.TickRequest, _replay_pb2.TickResponse]
+    """Holds minds of a student and advances them as stimuli arrive. The first request is `open`; each request is answered by
+    one response, in order. The minds live as long as the stream; their state lives on only where it was saved.
+    """
     VerifyReplay: _grpc.UnaryUnaryMultiCallable[_replay_pb2.VerifyReplayRequest, _replay_pb2.VerifyReplayResponse]
     """Runs a kept replay again, and says how alike it is to what was kept."""
 
@@ -50,6 +54,10 @@ class ReplayServiceAsyncStub(ReplayServiceStub):
     """Runs a student over a stimulus. The requests are `start`, then, if the stimulus comes inline, its arrays: for each a
     `header` and its bytes in `data`; closing the request side starts the replay. The responses are `receipt`, then for
     each output a `header` and its bytes in `data`, then `saved` if the replay was to be saved.
+    """
+    Tick: _aio.StreamStreamMultiCallable[_replay_pb2.TickRequest, _replay_pb2.TickResponse]  # type: ignore[assignment]
+    """Holds minds of a student and advances them as stimuli arrive. The first request is `open`; each request is answered by
+    one response, in order. The minds live as long as the stream; their state lives on only where it was saved.
     """
     VerifyReplay: _aio.UnaryUnaryMultiCallable[_replay_pb2.VerifyReplayRequest, _replay_pb2.VerifyReplayResponse]  # type: ignore[assignment]
     """Runs a kept replay again, and says how alike it is to what was kept."""
@@ -66,6 +74,16 @@ class ReplayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Runs a student over a stimulus. The requests are `start`, then, if the stimulus comes inline, its arrays: for each a
         `header` and its bytes in `data`; closing the request side starts the replay. The responses are `receipt`, then for
         each output a `header` and its bytes in `data`, then `saved` if the replay was to be saved.
+        """
+
+    @_abc_1.abstractmethod
+    def Tick(
+        self,
+        request_iterator: _MaybeAsyncIterator[_replay_pb2.TickRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_replay_pb2.TickResponse], _abc.AsyncIterator[_replay_pb2.TickResponse]]:
+        """Holds minds of a student and advances them as stimuli arrive. The first request is `open`; each request is answered by
+        one response, in order. The minds live as long as the stream; their state lives on only where it was saved.
         """
 
     @_abc_1.abstractmethod

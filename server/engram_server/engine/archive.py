@@ -29,7 +29,8 @@ from engram_format.catalog import (
 from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
-from engram_server.engine import describe, differences, finding
+from engram_format.ports import Perturbation
+from engram_server.engine import describe, differences, examining, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
@@ -42,6 +43,7 @@ from engram_store.verify import all_objects, objects_of, verify_log, verify_obje
 
 if TYPE_CHECKING:
     from engram_server.engine.minds import Minds
+    from engram_server.engine.open_minds import OpenMinds
 
 
 class Archive:
@@ -134,7 +136,8 @@ class Archive:
         except BaseException:
             self._sessions.leave(wanted)
             raise
-        return Deposit(opened, memory, closed=partial(self._sessions.leave, wanted))
+        examine = partial(examining.examine, lambda: self.minds)
+        return Deposit(opened, memory, examine=examine, closed=partial(self._sessions.leave, wanted))
 
     def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield an artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256."""
@@ -257,6 +260,33 @@ class Archive:
         from engram_server.engine import replaying  # not needed for depositing and reading
 
         return replaying.replay_group(self, students, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def open_minds(
+        self,
+        student: AnyAddress,
+        *,
+        minds: int | None = None,
+        initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        constants: Mapping[str, Scalar] | None = None,
+        execution: Mapping[str, Scalar] | None = None,
+        perturbation: Perturbation | None = None,
+        allow_nan: bool = False,
+    ) -> OpenMinds:
+        """Open minds of a student, each with its own state, that advance together; without `minds` as many as the state holds."""
+        from engram_server.engine.open_minds import OpenMinds, open_session
+
+        opened = self.minds.wait(
+            open_session(
+                self,
+                student,
+                minds=minds,
+                execution=execution,
+                constants=constants,
+                initial_state=initial_state,
+                perturbation=perturbation,
+            )
+        )
+        return OpenMinds(self, opened, allow_nan=allow_nan)
 
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_STATE_BYTES: Final = 512 << 20
+CONSTANT_PREFIX: Final = "constant."
+"""The entries of such an artifact's metadata that hold the constants of its minds."""
 CHECKPOINT: Final = "checkpoint"
 """The `replay.mode` of an artifact that holds the state of minds."""
 
@@ -51,6 +53,11 @@ class Minds:
         """Run in this loop from now on; said once, before the first use."""
         with self._lock:
             self._loop = loop
+
+    @property
+    def limits(self) -> HostLimits:
+        """What students may cost."""
+        return self._limits
 
     @property
     def host(self) -> MindHost:
@@ -105,10 +112,18 @@ class Minds:
         """Run several students over one stimulus, as one network where that wins."""
         return await self.host.replay_group(students, stimulus)
 
-    async def save(self, session: MindSession, save_to: Address, *, author: str, now_ns: int) -> Artifact:
-        """Keep the state of a session's minds as a new version of a memory."""
+    async def save(
+        self,
+        session: MindSession,
+        save_to: Address,
+        *,
+        author: str,
+        now_ns: int,
+        constants: Mapping[str, Scalar] | None = None,
+    ) -> Artifact:
+        """Keep the state of a session's minds, and the constants that they were given, as a new version of a memory."""
         state = await session.state()
-        return await asyncio.to_thread(self._save, session, state, save_to, author, now_ns)
+        return await asyncio.to_thread(self._save, session, state, save_to, author, now_ns, constants or {})
 
     def close(self) -> None:
         """End all sessions and processes."""
@@ -140,7 +155,13 @@ class Minds:
         return decode_stimulus(read_whole(self._archive, kept, limit=_MAX_STATE_BYTES), max_bytes=_MAX_STATE_BYTES)
 
     def _save(
-        self, session: MindSession, state: Mapping[str, AnyArray], save_to: Address, author: str, now_ns: int
+        self,
+        session: MindSession,
+        state: Mapping[str, AnyArray],
+        save_to: Address,
+        author: str,
+        now_ns: int,
+        constants: Mapping[str, Scalar],
     ) -> Artifact:
         if not state:
             raise InvalidInput(
@@ -154,6 +175,7 @@ class Minds:
             "mind.count": session.minds,
             "mind.step": session.steps,
             "state.sha256": digest_arrays(state),
+            **{f"{CONSTANT_PREFIX}{name}": value for name, value in constants.items()},
             **session.profile,
         }
         spec = ArtifactSpec(

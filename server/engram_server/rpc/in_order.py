@@ -13,11 +13,11 @@ RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 _AHEAD: Final = 32
-_AHEAD_BYTES: Final = 64 << 20
+_AHEAD_BYTES: Final = 16 << 20
 
 
 class InOrder(Generic[RequestT, ResponseT]):
-    """Reads ahead of the answer that is being sent: at most 32 requests, and about 64 MiB of requests and responses.
+    """Reads ahead of the answer that is being sent: at most 32 requests, and about 16 MiB of requests and responses.
 
     A reader that is slow therefore slows the one who asks. Use it in an `async with` block, which stops what is under way
     when it is left, and iterate over the answers. What `handle` raises comes out where its answer would.

@@ -15,17 +15,26 @@ from engram_format.address import AnyAddress
 from engram_format.catalog import AnyArray, ReplayResult
 from engram_format.errors import InvalidInput
 from engram_server.engine import Archive
+from engram_server.rpc import tick_stream
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.status import Context
 
 
 class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
-    """Replays the students of one archive; takes at most `inline_bytes` of stimulus with a request."""
+    """Replays the students of one archive.
 
-    def __init__(self, engine: Archive, calls: EngineCalls, *, inline_bytes: int) -> None:
+    Takes at most `inline_bytes` of stimulus with a batch, and `message_bytes` with a tick; minds that are left alone for
+    `idle_s` seconds are let go of.
+    """
+
+    def __init__(
+        self, engine: Archive, calls: EngineCalls, *, inline_bytes: int, message_bytes: int, idle_s: float
+    ) -> None:
         self._engine = engine
         self._calls = calls
         self._inline_bytes = inline_bytes
+        self._message_bytes = message_bytes
+        self._idle_s = idle_s
 
     async def Replay(
         self, request_iterator: AsyncIterator[pb.ReplayRequest], context: Context
@@ -53,6 +62,14 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
         for result in group.results:
             for response in _told(result):
                 yield response
+
+    def Tick(
+        self, request_iterator: AsyncIterator[pb.TickRequest], context: Context
+    ) -> AsyncGenerator[pb.TickResponse, None]:
+        """Advance minds as stimuli arrive."""
+        return tick_stream.answers(
+            self._engine, request_iterator, message_bytes=self._message_bytes, idle_s=self._idle_s
+        )
 
     async def VerifyReplay(self, request: pb.VerifyReplayRequest, context: Context) -> pb.VerifyReplayResponse:
         """Run a kept replay again and compare."""

@@ -39,10 +39,11 @@ from engram_server.rpc.status import Edge
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE: Final = 64 << 20
-"""Clients of the Open Inference Protocol send and take whole tensors; our own calls stream pieces of a mebibyte."""
+"""Bytes of one message: a tick of many minds comes in one, and a tensor of the Open Inference Protocol."""
 
 _SPARE_CALLS: Final = 64
-"""Calls beyond the bound that are still told to wait and retry; those beyond are refused before their request is read."""
+"""Calls beyond the bounds that are still told why they are refused; others are refused before their request is read."""
+
 _FLUSH_S: Final = 1.0
 
 SERVICES: Final = (
@@ -114,9 +115,10 @@ def serving(config: ServeConfig, archive: Archive) -> Iterator[int]:
 @asynccontextmanager
 async def running(config: ServeConfig, archive: Archive) -> AsyncIterator[int]:
     """Serve while the block runs, and tell it the port; afterwards drain, and close the archive in every case."""
+    # Minds advance on the loop that answers: a step is a message to a child process, and no thread waits for it.
     archive.minds.bind(asyncio.get_running_loop())
     calls = EngineCalls(threads=config.workers)
-    edge = Edge(calls=config.calls)
+    edge = Edge(calls=config.calls, streams=config.streams)
     try:
         server, checks, port = await _started(config, archive, calls, edge)
         log.info("serving %s on %s, port %d", archive.url, config.host, port)
@@ -138,15 +140,24 @@ async def _started(
     if config.token_file is not None:
         guards.insert(0, BearerToken(read_token(config.token_file)))
     server = grpc.aio.server(
-        interceptors=guards, options=_options(config), maximum_concurrent_rpcs=config.calls + _SPARE_CALLS
+        interceptors=guards,
+        options=_options(config),
+        maximum_concurrent_rpcs=config.calls + config.streams + _SPARE_CALLS,
     )
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive, calls), server)
     recording_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingService(archive, calls), server)
     replay_pb2_grpc.add_ReplayServiceServicer_to_server(
-        ReplayService(archive, calls, inline_bytes=config.inline_bytes), server
+        ReplayService(
+            archive,
+            calls,
+            inline_bytes=config.inline_bytes,
+            message_bytes=MAX_MESSAGE,
+            idle_s=config.minds_idle_s,
+        ),
+        server,
     )
     open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-        InferenceService(archive, calls, sequences=config.sequences, idle_s=config.sequence_idle_s), server
+        InferenceService(archive, calls, sequences=config.sequences, idle_s=config.minds_idle_s), server
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -162,7 +173,7 @@ def _options(config: ServeConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE),
         ("grpc.max_send_message_length", MAX_MESSAGE),
-        ("grpc.max_concurrent_streams", config.calls),
+        ("grpc.max_concurrent_streams", config.calls + config.streams),
         # A second service on the same port is an error and not a lottery.
         ("grpc.so_reuseport", 0),
         # A client that vanished without a word is noticed within 80 s, and its session becomes free.

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from engram_format.errors import EngramError, ErrorKind, Unavailable
+from engram_format.errors import EngramError, ErrorKind, Exhausted, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ CODES: Final = {
 """The one table from kinds of errors to status codes."""
 
 _OURS = ("/engram.", "/inference.")
+_LASTING: Final = frozenset({"/engram.v1.ReplayService/Tick", "/inference.GRPCInferenceService/ModelStreamInfer"})
+"""Streams that are open for as long as somebody works with them, at rest nearly all of the time."""
 _MAX_MESSAGE_BYTES = 2000  # gRPC escapes a message threefold at worst and cuts headers at 8 KiB
 
 
@@ -64,11 +66,16 @@ def fault(error: Exception, *, method: str) -> EngramError:
 
 
 class Edge(grpc.aio.ServerInterceptor):
-    """Around every call of ours: translates its errors, closes what it streams, and bounds how many there are."""
+    """Around every call of ours: translates its errors, closes what it streams, and bounds how many there are.
 
-    def __init__(self, *, calls: int) -> None:
-        self._limit = calls
+    Streams that last are bounded on their own, so that neither they nor the other calls keep each other out.
+    """
+
+    def __init__(self, *, calls: int, streams: int) -> None:
+        self._calls = calls
+        self._streams = streams
         self._active = 0
+        self._lasting = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -114,10 +121,12 @@ class Edge(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _call(self, context: Context, *, method: str) -> AsyncIterator[None]:
+        lasting = method in _LASTING
         self._active += 1
+        self._lasting += lasting
         self._idle.clear()
         try:
-            self._admit()
+            self._admit(lasting=lasting)
             yield
         except EngramError as error:
             if error.kind in (ErrorKind.INTERNAL, ErrorKind.DAMAGED):
@@ -127,9 +136,14 @@ class Edge(grpc.aio.ServerInterceptor):
             await abort(context, fault(error, method=method))
         finally:
             self._active -= 1
+            self._lasting -= lasting
             if not self._active:
                 self._idle.set()
 
-    def _admit(self) -> None:
-        if self._active > self._limit:
-            raise Unavailable(f"the service is at work on {self._limit} calls, its bound: wait and retry")
+    def _admit(self, *, lasting: bool) -> None:
+        if lasting and self._lasting > self._streams:
+            raise Exhausted(
+                f"the service holds {self._streams} streams of minds, its bound: close some, or ask its operator"
+            )
+        if not lasting and self._active - self._lasting > self._calls:
+            raise Unavailable(f"the service is at work on {self._calls} calls, its bound: wait and retry")
