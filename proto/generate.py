@@ -1,6 +1,6 @@
-"""Generate the Python code of the wire contract beside its .proto files, or check that it is up to date.
+"""Generate the Python code of the wire contracts beside their .proto files, or check that it is up to date.
 
-    python proto/generate.py           write engram/v1/*_pb2.py, *_pb2.pyi, *_pb2_grpc.py and *_pb2_grpc.pyi
+    python proto/generate.py           write engram/*/*_pb2.py, *_pb2.pyi, *_pb2_grpc.py and *_pb2_grpc.pyi
     python proto/generate.py --check   exit with status 1 and one sentence if what is there is not what would be written
 
 Message code comes from protoc's own generator, its types and the service stubs' types from mypy-protobuf. The generated
@@ -18,14 +18,15 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parent
-CONTRACT = ROOT / "engram" / "v1"
+CONTRACTS = ROOT / "engram"
+"""One folder for each contract: our own, and the Open Inference Protocol."""
 PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 def generate(folder: Path) -> None:
     """Write the generated code of every .proto file below `folder`."""
     plugins = Path(sys.executable).parent
-    sources = sorted(str(path.relative_to(ROOT)) for path in CONTRACT.glob("*.proto"))
+    sources = sorted(str(path.relative_to(ROOT)) for path in CONTRACTS.glob("*/*.proto"))
     status = protoc.main(
         [
             "protoc",
@@ -45,8 +46,13 @@ def generate(folder: Path) -> None:
 
 
 def generated(folder: Path) -> dict[str, bytes]:
-    """Return the generated files below `folder` by name."""
-    return {path.name: path.read_bytes() for pattern in PATTERNS for path in (folder / "engram" / "v1").glob(pattern)}
+    """Return the generated files below `folder` by their path from the folder of all contracts."""
+    contracts = folder / "engram"
+    return {
+        path.relative_to(contracts).as_posix(): path.read_bytes()
+        for pattern in PATTERNS
+        for path in contracts.glob(f"*/{pattern}")
+    }
 
 
 def differing() -> list[str]:
@@ -65,7 +71,7 @@ def main() -> None:
     if not parser.parse_args().check:
         generate(ROOT)
     elif names := differing():
-        sys.exit(f"The generated code in {CONTRACT} is not up to date ({', '.join(names)}): run {sys.argv[0]}.")
+        sys.exit(f"The generated code in {CONTRACTS} is not up to date ({', '.join(names)}): run {sys.argv[0]}.")
 
 
 if __name__ == "__main__":

@@ -40,11 +40,13 @@ class ServeConfig:
     """How long minds may be left alone, or their answer unread, before they are let go of."""
     inline_bytes: int = 64 << 20
     """Bytes of a stimulus taken inline, for each replay."""
+    sequences: int = 1024
+    """Sequences of the Open Inference Protocol that have begun and not ended; more are refused."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidInput(f"port {self.port} does not exist: choose 1 to 65535, or 0 for any free one")
-        for name in ("workers", "calls", "streams", "inline_bytes"):
+        for name in ("workers", "calls", "streams", "inline_bytes", "sequences"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least 1")
         if not self.minds_idle_s > 0:

@@ -31,7 +31,7 @@ def test_a_changed_contract_and_missing_code_are_named(contract: Path) -> None:
     (contract / "engram" / "v1" / "archive_pb2.pyi").unlink()
     result = _run(contract, "--check")
     assert result.returncode == 1
-    assert "(archive_pb2.pyi, replay_pb2.py, replay_pb2.pyi)" in result.stderr
+    assert "(v1/archive_pb2.pyi, v1/replay_pb2.py, v1/replay_pb2.pyi)" in result.stderr
     assert result.stderr.count("\n") == 1
     assert _run(contract).returncode == 0
     assert _run(contract, "--check").returncode == 0

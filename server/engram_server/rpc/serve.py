@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from engram.inference import open_inference_pb2, open_inference_pb2_grpc
 from engram.v1 import (
     archive_pb2,
     archive_pb2_grpc,
@@ -30,6 +31,7 @@ from engram_server.engine import Archive
 from engram_server.rpc.archive_service import ArchiveService
 from engram_server.rpc.auth import BearerToken, read_token
 from engram_server.rpc.calls import EngineCalls
+from engram_server.rpc.inference_service import InferenceService
 from engram_server.rpc.recording_service import RecordingService
 from engram_server.rpc.replay_service import ReplayService
 from engram_server.rpc.status import Edge
@@ -37,7 +39,10 @@ from engram_server.rpc.status import Edge
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE: Final = 64 << 20
-"""Bytes of one message: a tick of many minds comes in one."""
+"""Bytes of one message: a tick of many minds comes in one, and a tensor of the Open Inference Protocol."""
+
+_SPARE_CALLS: Final = 64
+"""Calls beyond the bounds that are still told why they are refused; others are refused before their request is read."""
 
 _FLUSH_S: Final = 1.0
 
@@ -45,6 +50,7 @@ SERVICES: Final = (
     archive_pb2.DESCRIPTOR.services_by_name["ArchiveService"].full_name,
     recording_pb2.DESCRIPTOR.services_by_name["RecordingService"].full_name,
     replay_pb2.DESCRIPTOR.services_by_name["ReplayService"].full_name,
+    open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
 )
 
 
@@ -133,7 +139,11 @@ async def _started(
     guards: list[grpc.aio.ServerInterceptor] = [edge]
     if config.token_file is not None:
         guards.insert(0, BearerToken(read_token(config.token_file)))
-    server = grpc.aio.server(interceptors=guards, options=_options(config))
+    server = grpc.aio.server(
+        interceptors=guards,
+        options=_options(config),
+        maximum_concurrent_rpcs=config.calls + config.streams + _SPARE_CALLS,
+    )
     archive_pb2_grpc.add_ArchiveServiceServicer_to_server(ArchiveService(archive, calls), server)
     recording_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingService(archive, calls), server)
     replay_pb2_grpc.add_ReplayServiceServicer_to_server(
@@ -145,6 +155,9 @@ async def _started(
             idle_s=config.minds_idle_s,
         ),
         server,
+    )
+    open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+        InferenceService(archive, calls, sequences=config.sequences, idle_s=config.minds_idle_s), server
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

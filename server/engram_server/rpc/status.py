@@ -40,8 +40,8 @@ CODES: Final = {
 }
 """The one table from kinds of errors to status codes."""
 
-_OURS = "/engram."
-_LASTING: Final = frozenset({"/engram.v1.ReplayService/Tick"})
+_OURS = ("/engram.", "/inference.")
+_LASTING: Final = frozenset({"/engram.v1.ReplayService/Tick", "/inference.GRPCInferenceService/ModelStreamInfer"})
 """Streams that are open for as long as somebody works with them, at rest nearly all of the time."""
 _MAX_MESSAGE_BYTES = 2000  # gRPC escapes a message threefold at worst and cuts headers at 8 KiB
 
@@ -54,6 +54,15 @@ def sentence(error: EngramError) -> str:
 async def abort(context: Context, error: EngramError, *, code: grpc.StatusCode | None = None) -> None:
     """End the call with an error: its kind, its sentence, and the status code of its kind or `code`."""
     await context.abort(code or CODES[error.kind], sentence(error), ((KIND_KEY, error.kind.value),))
+
+
+def fault(error: Exception, *, method: str) -> EngramError:
+    """Log a fault of ours with its traceback; return the error that tells the client only under which id."""
+    incident = secrets.token_hex(4)
+    log.error("%s: incident %s", method, incident, exc_info=error)
+    return EngramError(
+        f"the service met a fault of its own, incident {incident}: ask its operator to look into its log"
+    )
 
 
 class Edge(grpc.aio.ServerInterceptor):
@@ -124,7 +133,7 @@ class Edge(grpc.aio.ServerInterceptor):
                 log.exception("%s: %s", method, error.kind.value)
             await abort(context, error)
         except Exception as error:  # noqa: BLE001 - the one catch-all: an error that escapes here leaks memory in grpc.aio
-            await self._fault(context, error, method=method)
+            await abort(context, fault(error, method=method))
         finally:
             self._active -= 1
             self._lasting -= lasting
@@ -138,15 +147,3 @@ class Edge(grpc.aio.ServerInterceptor):
             )
         if not lasting and self._active - self._lasting > self._calls:
             raise Unavailable(f"the service is at work on {self._calls} calls, its bound: wait and retry")
-
-    @staticmethod
-    async def _fault(context: Context, error: Exception, *, method: str) -> None:
-        """Log a fault of ours with its traceback, and tell the client only under which id."""
-        incident = secrets.token_hex(4)
-        log.error("%s: incident %s", method, incident, exc_info=error)
-        await abort(
-            context,
-            EngramError(
-                f"the service met a fault of its own, incident {incident}: ask its operator to look into its log"
-            ),
-        )

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol as Engram speaks it; generated from the .proto files beside it."""

@@ -1,0 +1,247 @@
+"""Running students for requests of the Open Inference Protocol: alone, or as the next step of a sequence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from engram.inference import open_inference_pb2 as pb
+from engram_format.catalog import AnyArray
+from engram_format.errors import EngramError, InvalidInput, NotFound, Unavailable
+from engram_replay.contract import Port
+from engram_replay.host import MindSession
+from engram_server.engine.minds import Minds
+from engram_server.rpc.inference_axes import check_symbols, steps_and_minds, zero_state
+from engram_server.rpc.inference_models import Model, Models, address_of
+from engram_server.rpc.inference_parameters import Asked, parameters_of
+from engram_server.rpc.inference_sequences import Begun, Place, SequenceKey, Sequences
+from engram_server.rpc.inference_statistics import Cost, Statistics
+from engram_server.rpc.inference_values import arrays_of, outputs_asked, response_of
+from engram_server.rpc.room import Room
+
+_ROOM_BYTES: Final = 256 << 20
+"""Bytes of all requests that are being run; more wait."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """When the parts of a request were done, in nanoseconds."""
+
+    began: int = field(default_factory=time.perf_counter_ns)
+    queued: int = 0
+    read: int = 0
+    run: int = 0
+    model: Model | None = None
+    """Whose run it is, once that is known."""
+    minds: int = 1
+
+    def cost(self) -> Cost:
+        now = time.perf_counter_ns()
+        return Cost(
+            total_ns=now - self.began,
+            queue_ns=self.queued - self.began,
+            input_ns=self.read - self.queued,
+            infer_ns=self.run - self.read,
+            output_ns=now - self.run,
+        )
+
+
+class Runs:
+    """Runs the students that `models` finds and counts what that costs. Used from one event loop."""
+
+    def __init__(
+        self, minds: Callable[[], Minds], models: Models, sequences: Sequences, statistics: Statistics
+    ) -> None:
+        self._minds = minds
+        self._models = models
+        self._sequences = sequences
+        self._statistics = statistics
+        self._room = Room(_ROOM_BYTES)
+
+    async def run(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """Answer one request; those of one sequence are answered in the order of the calls.
+
+        Raises `NotFound` for a student that is not there, `InvalidInput` for a request that does not fit it, `Exhausted` for
+        too many sequences, and what the host of minds raises.
+        """
+        watch = _Watch()
+        try:
+            asked = parameters_of(request)
+            address = address_of(request.model_name, request.model_version)
+            async with self._room.taken(request.ByteSize()):
+                if asked.sequence is None:
+                    response = await self._alone(request, asked, await self._models.find(address), watch)
+                else:
+                    response = await self._in_sequence(request, asked, SequenceKey(address, asked.sequence), watch)
+        except EngramError:
+            if watch.model is not None:
+                self._statistics.failed(
+                    watch.model.name,
+                    watch.model.version,
+                    total_ns=time.perf_counter_ns() - watch.began,
+                    now_ms=_now_ms(),
+                )
+            raise
+        if watch.model is not None:
+            self._statistics.succeeded(
+                watch.model.name, watch.model.version, watch.cost(), minds=watch.minds, now_ms=_now_ms()
+            )
+        return response
+
+    async def _alone(
+        self, request: pb.ModelInferRequest, asked: Asked, model: Model, watch: _Watch
+    ) -> pb.ModelInferResponse:
+        """Call the network once; states that the request does not bring are zeros."""
+        watch.model, watch.queued = model, time.perf_counter_ns()
+        states = {name: axes.port for name, axes in model.states.items()}
+        tensors = arrays_of(request, takes={**model.inputs, **states}, needs=model.needed)
+        names = _outputs(request, model)
+        _, watch.minds = steps_and_minds(model.stimuli, tensors)
+        symbols = check_symbols((*model.contract.stimuli, *model.contract.states), tensors)
+        for name, port in states.items():
+            if name not in tensors:
+                tensors[name] = zero_state(port, symbols, minds=watch.minds)
+        for port in model.contract.constants:
+            if port.name not in tensors:
+                tensors[port.name] = _full(port)
+        watch.read = time.perf_counter_ns()
+        given = await self._minds().host.infer(model.source, tensors, allow_nan=asked.allow_nan)
+        watch.run = time.perf_counter_ns()
+        return response_of(request, {name: given[name] for name in names}, version=model.version)
+
+    async def _in_sequence(
+        self, request: pb.ModelInferRequest, asked: Asked, key: SequenceKey, watch: _Watch
+    ) -> pb.ModelInferResponse:
+        if not asked.start and key not in self._sequences:
+            model = await self._models.find(key.student)
+            if model.states:
+                watch.model = model
+                raise self._not_begun(key)
+            return await self._alone(request, asked, model, watch)
+        async with self._sequences.turn(key) as place:
+            if asked.start:
+                model = await self._models.find(key.student)
+                if not model.states:
+                    # Nothing is handed on, so nothing is kept: requests are answered as if each stood alone.
+                    return await self._alone(request, asked, model, watch)
+                return await self._first(request, asked, model, place, watch)
+            if place.begun is None:
+                raise self._not_begun(key)
+            return await self._next(request, asked, place.begun, place, watch)
+
+    async def _first(
+        self, request: pb.ModelInferRequest, asked: Asked, model: Model, place: Place, watch: _Watch
+    ) -> pb.ModelInferResponse:
+        """Begin a sequence with its first request; if that fails it has not begun, and one that had begun goes on."""
+        watch.model, watch.queued = model, time.perf_counter_ns()
+        tensors = _tensors_in_sequence(request, model)
+        constants = {port.name: tensors[port.name].item() for port in model.contract.constants if port.name in tensors}
+        _, minds = steps_and_minds(model.stimuli, tensors)
+        session = await self._minds().host.open(model.source, minds=minds, constants=constants)
+        begun = Begun(model, session, constants)
+        try:
+            response = await self._tick(request, asked, begun, tensors, watch)
+        except BaseException:
+            await session.close()
+            raise
+        await place.end()
+        if asked.end:
+            await session.close()
+        else:
+            place.begun = begun
+        return response
+
+    async def _next(
+        self, request: pb.ModelInferRequest, asked: Asked, begun: Begun, place: Place, watch: _Watch
+    ) -> pb.ModelInferResponse:
+        """Go on with a sequence; after an error its state is as before, unless its minds are gone."""
+        watch.model, watch.queued = begun.model, time.perf_counter_ns()
+        tensors = _tensors_in_sequence(request, begun.model)
+        _check_constants(begun, tensors)
+        try:
+            response = await self._tick(request, asked, begun, tensors, watch)
+        except (NotFound, Unavailable):
+            await place.end()
+            raise
+        if asked.end:
+            await place.end()
+        return response
+
+    async def _tick(
+        self,
+        request: pb.ModelInferRequest,
+        asked: Asked,
+        begun: Begun,
+        tensors: Mapping[str, AnyArray],
+        watch: _Watch,
+    ) -> pb.ModelInferResponse:
+        model, session = begun.model, begun.session
+        names = _outputs(request, model)
+        _, minds = steps_and_minds(model.stimuli, tensors)
+        if minds != session.minds:
+            raise InvalidInput(
+                f"the sequence began with {session.minds} minds and this request has {minds}: "
+                "keep the batch, or begin another sequence"
+            )
+        stimuli = [axes.to_steps(tensors[axes.port.name]) for axes in model.stimuli]
+        watch.minds, watch.read = minds, time.perf_counter_ns()
+        given = await session.tick(stimuli, allow_nan=asked.allow_nan)
+        outputs = {
+            name: axes.from_steps(array) for (name, axes), array in zip(model.responses.items(), given, strict=True)
+        }
+        outputs |= await _state_outputs(session, names, model)
+        watch.run = time.perf_counter_ns()
+        return response_of(request, {name: outputs[name] for name in names}, version=model.version)
+
+    def _not_begun(self, key: SequenceKey) -> InvalidInput:
+        return InvalidInput(
+            f"sequence {key.sequence!r} of {key.student} has not begun, or ended, or rested for more than "
+            f"{self._sequences.idle_s:g} s: set sequence_start on its first request"
+        )
+
+
+def _tensors_in_sequence(request: pb.ModelInferRequest, model: Model) -> dict[str, AnyArray]:
+    if kept := [tensor.name for tensor in request.inputs if tensor.name in model.states]:
+        raise InvalidInput(
+            f"input {kept[0]!r} is the state, which the service keeps in a sequence: leave it out, or leave sequence_id out"
+        )
+    tensors = arrays_of(request, takes=model.inputs, needs=model.needed)
+    check_symbols(model.contract.stimuli, tensors)
+    return tensors
+
+
+def _outputs(request: pb.ModelInferRequest, model: Model) -> list[str]:
+    return outputs_asked(request, default=model.responses, offered=model.outputs)
+
+
+def _full(constant: Port) -> AnyArray:
+    """Return the value that a constant has unless a request gives another."""
+    return np.full(
+        [length if isinstance(length, int) else 1 for length in constant.shape], constant.value, constant.dtype
+    )
+
+
+def _check_constants(begun: Begun, tensors: Mapping[str, AnyArray]) -> None:
+    for name, value in begun.constants.items():
+        if name in tensors and tensors[name].item() != value:
+            raise InvalidInput(
+                f"{name!r} is {value!r} since the sequence began and cannot become {tensors[name].item()!r}: "
+                "begin another sequence"
+            )
+
+
+async def _state_outputs(session: MindSession, names: list[str], model: Model) -> Mapping[str, AnyArray]:
+    """Return those of the outputs that are the state after the step."""
+    wanted = {name: axes for name, axes in model.states.items() if axes.port.after in names}
+    if not wanted:
+        return {}
+    state = await session.state()
+    return {axes.port.after: axes.from_state(state[name]) for name, axes in wanted.items()}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
