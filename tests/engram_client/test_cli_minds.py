@@ -157,9 +157,21 @@ class TestReplay:
         assert digest_arrays(kept(artifact["address"])) == receipt["outputs.sha256"]
         beside = artifact["address"].removesuffix(".npz")
         assert digest_arrays(kept(f"{beside}.state.npz")) == receipt["initial_state.sha256"]
-        assert np.array_equal(kept(f"{beside}.stimulus.npz")["stimulus"], drive())
+        assert np.array_equal(kept(f"{beside}.stimulus.npz")["x"], drive())
         kinds = {path: told("show", f"{beside}.{path}.npz")["sha256"] for path in ("stimulus", "state")}
-        assert artifact["made_from"] == [receipt["student.sha256"], kinds["stimulus"], kinds["state"]]
+        assert artifact["made_from"] == [receipt["student.sha256"], kinds["state"], kinds["stimulus"]]
+
+    def test_a_replay_of_many_minds_is_verified(self, engram, tmp_path):
+        own = np.random.default_rng(8).standard_normal((STEPS, 3, 64)).astype(np.float32)
+        for stimulus in (saved(tmp_path / "own.npy", own), "retina/bars:stim.npy"):
+            kept = told(*("replay", GRU, "--stimulus", stimulus, "--minds", 3, "--perturb-state", "seed=4", "--save"))[
+                "saved"
+            ]["address"]
+            verdict = told("replay", "verify", kept)
+            assert (verdict["likeness"], verdict["detail"]) == ("bit", "")
+            assert verdict["outputs"][0]["largest"] == 0
+        refused = engram("replay", "verify", kept, "--reference", status=1)
+        assert "many minds" in refused.stderr
 
     def test_a_kept_stimulus_is_not_kept_again(self, engram):
         report = told("replay", GRU, "--stimulus", "retina/bars:stim.npy", "--minds", 2, "--save")
