@@ -17,8 +17,8 @@ from engram_format.errors import InvalidInput
 from engram_format.ports import MindPort, Perturbation, in_order
 from engram_replay.contract import Contract, Port, Role
 from engram_replay.execution import Execution
-from engram_replay.host import MindSession
 from engram_replay.sampler import perturb
+from engram_replay.session import MindSession
 from engram_server.engine.minds import CONSTANT_PREFIX
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from engram.v1.names import parse_any_name, parse_name
 from engram.v1.values import message_of_artifact, scalars_of, set_scalars
 from engram_format.errors import EngramError, Exhausted, InvalidInput, NotFound
 from engram_format.ports import MindPort
-from engram_replay.host import MindSession
+from engram_replay.session import MindSession
 from engram_server.engine import Archive, open_minds
 from engram_server.engine.open_minds import Opened, open_session, ports_of
 from engram_server.rpc.status import sentence
