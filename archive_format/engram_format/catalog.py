@@ -188,6 +188,18 @@ class ReplayResult:
     """The replay as an artifact, if it was to be saved."""
 
 
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """What a replay of several students did."""
+
+    form: str
+    """The form in which they ran, as the execution profile names it."""
+    reason: str
+    """Why, a sentence without a full stop."""
+    results: tuple[ReplayResult, ...]
+    """In the order of the students."""
+
+
 class Likeness(StrEnum):
     """How a replay that was run again compares with what was kept."""
 

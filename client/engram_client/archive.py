@@ -17,6 +17,7 @@ from engram_format.catalog import (
     ArtifactSpec,
     Change,
     Finding,
+    GroupResult,
     Kind,
     Memory,
     Recording,
@@ -312,6 +313,21 @@ class Archive(Protocol):
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
         (the name `""` stands for the student's only input); the first axis is time.
+        """
+        ...
+
+    def replay_group(
+        self,
+        students: Sequence[AnyAddress],
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> GroupResult:
+        """Run several students over one stimulus, as `replay` does each; as one network where that wins.
+
+        The result says in which form they ran and why. The form belongs to the execution profile: bits of one form are not
+        those of another.
         """
         ...
 

@@ -15,13 +15,16 @@ _MAX_THREADS: Final = 64
 
 
 class Form(StrEnum):
-    """How minds are brought to the runtime; forms give different last digits, and never mix within a session."""
+    """How minds are brought to the runtime; forms give different last digits, and never mix within a session.
+
+    A change that may change a bit of a form gets a new number.
+    """
 
     SOLO = "solo"
     """One student, its weights as the network holds them, minds as rows."""
-    STACKED = "stacked"
+    STACKED = "stacked-2"
     """Several students of one architecture in one network, their weights stacked, at least two rows for each."""
-    SHARED = "shared"
+    SHARED = "shared-1"
     """Several students with a common base, which runs once for all; only what differs is stacked."""
 
 
@@ -42,6 +45,8 @@ class Execution:
     threads: int = 1
     optimisation: Optimisation = Optimisation.ALL
     prepacking: bool = True
+    shared: tuple[str, ...] = ()
+    """The weights that the form `shared-1` keeps once for all students, by their names in the network."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= _MAX_THREADS:
@@ -54,7 +59,7 @@ class Execution:
             "threads": self.threads,
             "optimisation": self.optimisation.value,
             "prepacking": self.prepacking,
-        }
+        } | ({"shared": "\n".join(self.shared)} if self.shared else {})
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Scalar]) -> Self:
@@ -66,6 +71,7 @@ class Execution:
                 int(chosen["threads"]),
                 Optimisation(str(chosen["optimisation"])),
                 bool(chosen["prepacking"]),
+                tuple(str(chosen.get("shared", "")).splitlines()),
             )
         except ValueError as error:
             raise InvalidInput(f"there is no such execution profile ({error}): leave it to the default") from error

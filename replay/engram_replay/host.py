@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable
 from engram_format.errors import Exhausted, Unavailable
 from engram_replay.contract import Contract
-from engram_replay.execution import Execution
+from engram_replay.execution import Execution, Form
 from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, scalars
 from engram_replay.session import SMALL_S, MindSession
 from engram_replay.wire import Op
@@ -33,6 +33,16 @@ class Answer:
     stimulus: Mapping[str, AnyArray]
     """What was given, in the network's types."""
     receipt: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAnswer:
+    """What a group of students gave, in their order; final states are not kept."""
+
+    form: Form
+    reason: str
+    """Why this form, a sentence without a full stop."""
+    answers: tuple[Answer, ...]
 
 
 class MindHost:
@@ -121,6 +131,40 @@ class MindHost:
             final_state=_under("f:", arrays),
             stimulus=_under("s:", arrays),
             receipt=scalars(head.mapping(1)),
+        )
+
+    async def replay_group(self, students: Sequence[StudentSource], stimulus: Mapping[str, AnyArray]) -> GroupAnswer:
+        """Run several students over one stimulus, as one network where that wins, in a process that ends afterwards.
+
+        Raises as `replay` does.
+        """
+        self._keep_sweeping()
+        networks = [await asyncio.to_thread(student.read) for student in students]
+        total = sum(map(len, networks))
+        if total > self.limits.student_bytes:
+            raise Exhausted(
+                f"the students have {total} bytes together and at most {self.limits.student_bytes} are loaded: "
+                "make smaller groups"
+            )
+        limit_s = self.limits.call_s
+        head: dict[int, Encodable] = {1: limit_s, 2: [len(data) for data in networks], 3: dict(Execution().to_fields())}
+        process = await self._residents.process(what="a group of students")
+        try:
+            fields, arrays = await process.ask(
+                Op.GROUP, head, _given(stimulus, None), rest=networks, limit_s=limit_s + self.limits.load_s
+            )
+        finally:
+            process.finish(Unavailable("the replay of the group is over"))
+        receipts = [
+            scalars({str(name): value for name, value in told.items()})
+            for told in fields.array(1)
+            if isinstance(told, dict)
+        ]
+        shared = _under("s:", arrays)
+        return GroupAnswer(
+            form=Form(fields.text(2)),
+            reason=fields.text(3),
+            answers=tuple(Answer(_under(f"o:{index}:", arrays), {}, shared, one) for index, one in enumerate(receipts)),
         )
 
     async def reference(

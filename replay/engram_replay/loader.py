@@ -83,18 +83,22 @@ def load_student(
     model = check_network(data, what=what)
     metadata = metadata_of(model)
     del model
-    try:
-        session = onnxruntime.InferenceSession(
-            data, sess_options=_options(execution or Execution()), providers=[PROVIDER]
-        )
-    except ORT_ERRORS as error:
-        raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
-    session.disable_fallback()
+    session = load_network(data, execution or Execution(), what=what)
     inputs = [_tensor(node, what=what) for node in session.get_inputs()]
     outputs = [_tensor(node, what=what) for node in session.get_outputs()]
     contract = infer(inputs, outputs, metadata=metadata, told=Told.from_metadata(told or {}))
     paired = {port.name: port.after for port in contract.states}
     return Student(sha256, read_signature(inputs, outputs, states=paired), contract, session)
+
+
+def load_network(data: bytes, execution: Execution, *, what: str) -> onnxruntime.InferenceSession:
+    """Load a network that the gate has let in, or one of our own; `what` names it. Raises `InvalidInput` where that fails."""
+    try:
+        session = onnxruntime.InferenceSession(data, sess_options=_options(execution), providers=[PROVIDER])
+    except ORT_ERRORS as error:
+        raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
+    session.disable_fallback()
+    return session
 
 
 def reason(error: BaseException) -> str:

@@ -16,14 +16,11 @@ from engram_replay.execution import PROVIDER, Execution
 def profile(execution: Execution) -> Mapping[str, Scalar]:
     """Return what the bits of a replay depend on beside student and stimulus: software, settings and processor."""
     return {
-        "profile.form": execution.form.value,
+        **{f"profile.{name}": value for name, value in execution.to_fields().items()},
         "profile.onnxruntime": onnxruntime.__version__,
         "profile.onnx": onnx.__version__,
         "profile.numpy": np.__version__,
         "profile.provider": PROVIDER,
-        "profile.threads": execution.threads,
-        "profile.optimisation": execution.optimisation.value,
-        "profile.prepacking": execution.prepacking,
         "profile.machine": platform.machine(),
         "profile.cpu": " ".join(_processor_features()),
     }

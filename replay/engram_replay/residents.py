@@ -131,22 +131,22 @@ class Residents:
         self._make_room()
         data, process = await asyncio.gather(
             asyncio.to_thread(student.read),
-            self._process(),
+            self.process(what=student.name),
         )
-        process.what = student.name
         try:
             return await self._settle(process, student, data, execution)
         except BaseException:
             process.finish(Unavailable(f"{student.name} was not loaded"))
             raise
 
-    async def _process(self) -> StudentProcess:
-        """Return a process without a student, and let another one be made for the next."""
+    async def process(self, *, what: str) -> StudentProcess:
+        """Return a process without a student, to be ended by the caller, and let another one be made for the next."""
         spare, self._spare = self._spare, None
         process = await (spare or self._start())
         if process.ended:
             process = await self._start()
         self._spare = asyncio.create_task(self._start())
+        process.what = what
         return process
 
     async def _start(self) -> StudentProcess:

@@ -19,7 +19,7 @@ import onnx.helper
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
 from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
-from engram_replay.execution import Execution
+from engram_replay.execution import Execution, Form
 from engram_replay.gate import check_network
 from engram_replay.invariance import measure
 from engram_replay.loader import load_student
@@ -94,6 +94,8 @@ class Runner:
         self._waiting: deque[Frame] = deque()
         self._ensemble: Ensemble | None = None
         self._execution = Execution()
+        self._network = b""
+        """The network's bytes, where they are needed again."""
         self._sessions: dict[int, Rows] = {}
 
     def serve(self) -> None:
@@ -161,6 +163,10 @@ class Runner:
                 return {}, self._infer(arrays, limit_s=fields.number(1), allow_nan=fields.flag(2))
             case Op.REPLAY:
                 return self._replay(arrays, limit_s=fields.number(1))
+            case Op.GROUP:
+                sizes = [size for size in fields.array(2) if isinstance(size, int)]
+                execution = Execution.from_fields(_scalars(fields.mapping(3)))
+                return _group(rest, sizes, arrays, execution=execution, limit_s=fields.number(1))
             case Op.REFERENCE:
                 return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
             case _:
@@ -186,6 +192,7 @@ class Runner:
             measured = measure(ensemble)
         ensemble.joins_minds, ensemble.joins_steps = measured.minds, measured.steps
         self._ensemble = ensemble
+        self._network = data if self._execution.form is not Form.SOLO else b""
         return {
             1: dict(student.contract.to_metadata()),
             2: dict(profile(self._execution)),
@@ -198,13 +205,20 @@ class Runner:
     ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
         """Run a whole replay: arrays under `s:` are the stimulus, under `i:` the initial state."""
         ensemble = self._loaded
-        with ensemble.calls.within(limit_s):
-            done = run_whole(
-                ensemble.student,
-                _under("s:", arrays),
-                calls=ensemble.calls,
-                initial_state=_under("i:", arrays),
-                join_steps=ensemble.joins_steps,
+        if self._execution.form is Form.SOLO:
+            with ensemble.calls.within(limit_s):
+                done = run_whole(
+                    ensemble.student,
+                    _under("s:", arrays),
+                    calls=ensemble.calls,
+                    initial_state=_under("i:", arrays),
+                    join_steps=ensemble.joins_steps,
+                )
+        else:
+            from engram_replay.group import run_again  # only a group's replay needs it
+
+            done = run_again(
+                self._network, ensemble.student, _under("s:", arrays), execution=self._execution, limit_s=limit_s
             )
         named = {
             **{f"o:{name}": array for name, array in done.outputs.items()},
@@ -298,6 +312,27 @@ class Runner:
         else:
             return _Asked(frame.number, rows, tick, stimuli)
         return None
+
+
+def _group(
+    rest: memoryview, sizes: Sequence[int], arrays: Mapping[str, AnyArray], *, execution: Execution, limit_s: float
+) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
+    """Run several students whose networks follow one another in `rest`; arrays under `s:` are the stimulus."""
+    from engram_replay.group import run_group  # only a group needs it
+
+    networks: list[bytes] = []
+    at = 0
+    for size in sizes:
+        networks.append(bytes(rest[at : at + size]))
+        at += size
+    done = run_group(networks, _under("s:", arrays), execution=execution, limit_s=limit_s)
+    pairs = list(zip(done.students, done.replays, strict=True))
+    receipts: list[Encodable] = [dict(receipt(student, replay, done.execution)) for student, replay in pairs]
+    outputs = {
+        f"o:{index}:{name}": array for index, (_, replay) in enumerate(pairs) for name, array in replay.outputs.items()
+    }
+    stimulus = {f"s:{name}": array for name, array in done.replays[0].stimulus.items()}
+    return {1: receipts, 2: done.execution.form.value, 3: done.reason}, {**outputs, **stimulus}
 
 
 _TRIAL_S: Final = 2.0

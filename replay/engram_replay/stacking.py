@@ -35,7 +35,6 @@ from engram_replay.operators import add_operator
 from engram_replay.widening import CannotStack, Network, Value
 
 __all__ = [
-    "FORM_IDS",
     "CannotStack",
     "Choice",
     "architecture_of",
@@ -44,9 +43,6 @@ __all__ = [
     "shared_weights",
     "stack",
 ]
-
-FORM_IDS: Final[Mapping[Form, str]] = {Form.SOLO: "solo", Form.STACKED: "stacked-2", Form.SHARED: "shared-1"}
-"""The ids of the forms in an execution profile; a change that may change a bit gets a new number."""
 
 MINDS_METADATA: Final = "engram.stack.minds"
 FORM_METADATA: Final = "engram.stack.form"
@@ -74,11 +70,6 @@ class Choice:
     """The network of all students; `None` where they run one by one."""
     shared: tuple[str, ...] = ()
     """The weights that the form `shared-1` keeps once, by their names in the first student."""
-
-    @property
-    def form_id(self) -> str:
-        """The id that goes into the execution profile."""
-        return FORM_IDS[self.form]
 
 
 def architecture_of(model: onnx.ModelProto) -> str:
@@ -239,7 +230,7 @@ def _widen(
     made = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=model.ir_version, producer_name="engram"
     )
-    said = {FORM_METADATA: FORM_IDS[form], MINDS_METADATA: str(len(group))}
+    said = {FORM_METADATA: form.value, MINDS_METADATA: str(len(group))}
     if form is Form.SHARED:
         said[SHARED_METADATA] = "\n".join(name for name in first.weights if name in shared)
     helper.set_model_props(made, {**_common_metadata(models), **said})

@@ -79,7 +79,7 @@ def run(
         outputs={
             name: _over_joined_time(values, _time_axis(student, name), left_out=fitted.left_out)
             if joined
-            else _over_time(values, name=name, fitted=fitted, mode=mode)
+            else over_time(values, name=name, fitted=fitted, mode=mode)
             for name, values in responses.items()
         },
         final_state=state,
@@ -145,7 +145,7 @@ def _leading_ones(shape: Sequence[int], most: int) -> int:
     return leading
 
 
-def _over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
+def over_time(values: list[AnyArray], *, name: str, fitted: Fitted, mode: Mode) -> AnyArray:
     """Return a response with time as its first axis."""
     if any(value.shape != values[0].shape for value in values):
         raise InvalidInput(f"output {name!r} changes its shape from step to step: it cannot be saved as one array")

@@ -38,6 +38,7 @@ class Op(IntEnum):
     REPLAY = 7
     INFER = 8
     REFERENCE = 9
+    GROUP = 10
     DONE = 64
     FAILED = 65
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from engram_testing.students import gru_student
+from engram_testing.students import gru
 
 from engram_format.address import Address, ContentAddress
 from engram_format.arrays import digest_arrays
@@ -26,7 +26,7 @@ MINDS = 256
 
 @pytest.fixture(scope="module")
 def network():
-    return gru_student()
+    return gru()
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_minds_tell_what_they_take_and_how_they_run(gru):
     assert (y.name, y.role, y.distribution) == ("y", "response", "continuous")
     assert minds.profile["profile.threads"] == 2
     assert minds.profile["profile.form"] == "solo"
-    assert minds.student_sha256 == hashlib.sha256(gru_student()).hexdigest()
+    assert minds.student_sha256 == hashlib.sha256(gru()).hexdigest()
 
 
 def test_two_threads_give_the_bits_of_one(gru, drive, wanted):

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
 from engram_testing import students
+from engram_testing.deposits import put
 
 from engram_format.address import Address
-from engram_format.catalog import ArtifactSpec, Kind, Likeness
+from engram_format.catalog import Kind, Likeness
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay import encode_npz
 
 GRU = students.gru()
 KEPT = Address("lab", "verified")
 STIMULUS = np.random.default_rng(3).standard_normal((300, 64)).astype(np.float32)
-
-
-def put(archive, address: Address, data: bytes, **spec) -> Address:
-    session = hashlib.sha256(str(address).encode() + data + repr(spec).encode()).hexdigest()[:32]
-    with archive.open_deposit(address.of(None), session=session) as deposit:
-        deposit.begin(ArtifactSpec(path=address.path or "", size=len(data), **spec))
-        deposit.write(data)
-        deposit.end(sha256=hashlib.sha256(data).hexdigest())
-        return deposit.commit(message="", author="a test").address.of(address.path)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from engram_testing.students import gru_student
+from engram_testing.students import gru
 from onnx import TensorProto, helper
 
 import engram_client
@@ -62,7 +62,7 @@ def places(tmp_path_factory):
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("ENGRAM_ARCHIVE", place)
         run("vault", "create", "retina")
-        for name, data in {"gru": gru_student(), "leaky": leaky_sum(), "silero": SILERO.read_bytes()}.items():
+        for name, data in {"gru": gru(), "leaky": leaky_sum(), "silero": SILERO.read_bytes()}.items():
             (folder / f"{name}.onnx").write_bytes(data)
         np.save(folder / "stim.npy", drive())
         run("deposit", *folder.glob("*.onnx"), folder / "stim.npy", "--to", "retina/bars")

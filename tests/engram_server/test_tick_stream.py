@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from engram_testing.services import Service, eventually, service
 from engram_testing.simulator import ENDLESS
-from engram_testing.students import gru_student
+from engram_testing.students import gru
 
 from engram.v1 import replay_pb2 as pb
 from engram.v1 import replay_pb2_grpc
@@ -35,7 +35,7 @@ Request, Response = pb.TickRequest, pb.TickResponse
 @contextmanager
 def minding(config: ServeConfig | None = None) -> Iterator[Service]:
     """Serve an archive with a student and a file that never ends."""
-    networks = {"gru.onnx": gru_student(), "wide.onnx": gru_student(stimuli=4, hidden=16, responses=1024)}
+    networks = {"gru.onnx": gru(), "wide.onnx": gru(stimuli=4, hidden=16, responses=1024)}
     files = {path: (ArtifactSpec(path=path, size=len(network)), network) for path, network in networks.items()}
     files[ENDLESS] = (ArtifactSpec(path=ENDLESS, size=0), b"")
     with service(config) as running:

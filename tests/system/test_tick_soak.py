@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from engram_testing.programs import Service, User
 from engram_testing.services import eventually
-from engram_testing.students import gru_student
+from engram_testing.students import gru
 
 from engram.v1 import replay_pb2 as pb
 from engram.v1 import replay_pb2_grpc
@@ -117,7 +117,7 @@ def soak(tmp_path: Path, *, warm_up: int, count: int, growth_mib: float) -> None
     user.runs("init")
     user.runs("vault", "create", "v")
     student = tmp_path / "gru.onnx"
-    student.write_bytes(gru_student(hidden=64))
+    student.write_bytes(gru(hidden=64))
     user.runs("deposit", str(student), "--to", "v/m")
     with user.service() as service:
         run_streams(service.url, warm_up)

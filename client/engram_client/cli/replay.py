@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engram_client.cli.output import write_fields, write_json
+from engram_client.cli.replay_group import numbered, write_group
 from engram_client.cli.replay_verify import verify
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, ContentAddress, parse_any
@@ -46,13 +47,14 @@ replay.add_command(verify)
 
 
 @replay.command("run", hidden=True)
-@click.argument("student", metavar="ADDRESS")
+@click.argument("students", metavar="ADDRESS", nargs=-1, required=True)
 @click.option(
     "--stimulus",
     required=True,
     metavar="ADDRESS|FILE",
     help="A .npy or .npz file here, or an artifact that is one; the first axis of its arrays is time.",
 )
+@click.option("--group", is_flag=True, help="Run several students, as one network where that wins; say how and why.")
 @click.option(
     "--minds",
     type=click.IntRange(min=1),
@@ -77,8 +79,9 @@ replay.add_command(verify)
 def run(
     settings: Settings,
     *,
-    student: str,
+    students: tuple[str, ...],
     stimulus: str,
+    group: bool,
     minds: int | None,
     perturb_state: str | None,
     save: bool,
@@ -88,7 +91,10 @@ def run(
     author: str | None,
     as_json: bool,
 ) -> None:
-    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable."""
+    """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable.
+
+    With --group, several students of one memory or of many run over the same stimulus.
+    """
     from engram_client.cli.arrays import write_outputs
     from engram_client.cli.deposit import this_user
     from engram_client.cli.replay_minds import read_perturbation, replay_minds
@@ -96,24 +102,30 @@ def run(
 
     if save and save_to:
         raise click.UsageError("--save and --save-to exclude each other.")
-    place, given = parse_any(student), stimulus_of(stimulus)
+    if len(students) > 1 and not group:
+        raise click.UsageError("Several students run together only with --group.")
+    if group and (minds is not None or perturb_state is not None):
+        raise click.UsageError("--group runs one mind of each student: leave out --minds and --perturb-state.")
+    places, given = [parse_any(student) for student in students], stimulus_of(stimulus)
     if output is not None:
         check_destination(output, force=force)  # before the student runs, which may take long
     with settings.open() as archive:
-        kept = _memory(archive, place, save=save, save_to=save_to)
-        if minds is None and perturb_state is None:
-            result = archive.replay(place, given, save_to=kept, author=author or this_user())
+        kept = _memory(archive, places[0], save=save, save_to=save_to)
+        who = author or this_user()
+        if group:
+            together = archive.replay_group(places, given, save_to=kept, author=who)
+        elif minds is None and perturb_state is None:
+            result = archive.replay(places[0], given, save_to=kept, author=who)
         else:
             perturbation = None if perturb_state is None else read_perturbation(perturb_state)
             result = replay_minds(
-                archive,
-                place,
-                given,
-                minds=minds,
-                perturbation=perturbation,
-                save_to=kept,
-                author=author or this_user(),
+                archive, places[0], given, minds=minds, perturbation=perturbation, save_to=kept, author=who
             )
+    if group:
+        if output is not None:
+            write_outputs(output, numbered(together.results), force=force)
+        write_group(together, students, output, as_json=as_json)
+        return
     if output is not None:
         write_outputs(output, result.outputs, force=force)
     _write(result, output, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self, TypeVar
@@ -10,19 +10,16 @@ from typing import Final, Protocol, Self, TypeVar
 import grpc
 
 from engram.v1 import archive_pb2 as pb
-from engram.v1 import archive_pb2_grpc, replay_pb2, replay_pb2_grpc
-from engram.v1.arrays import Assembler, disassemble, header_of
+from engram.v1 import archive_pb2_grpc
 from engram.v1.names import name_of
 from engram.v1.values import (
     artifact_of,
     finding_of,
     fitting,
     memory_of,
-    scalars_of,
     vault_of,
     version_of,
 )
-from engram.v1.verdict_values import verdict_of
 from engram_client.remote.channel import Credentials, ServiceUrl, credentials, open_channel
 from engram_client.remote.deposit import RemoteDeposit
 from engram_client.remote.differences import changes
@@ -30,6 +27,7 @@ from engram_client.remote.errors import translated
 from engram_client.remote.finding import RemoteFinding
 from engram_client.remote.minds import RemoteMinds, open_minds
 from engram_client.remote.recordings import RemoteRecordings
+from engram_client.remote.replaying import RemoteReplays
 from engram_client.remote.restore import artifacts_of
 from engram_client.views import Views
 from engram_format.address import Address, AnyAddress
@@ -38,6 +36,7 @@ from engram_format.catalog import (
     Artifact,
     Change,
     Finding,
+    GroupResult,
     Kind,
     Memory,
     Recording,
@@ -47,7 +46,7 @@ from engram_format.catalog import (
     Vault,
     Version,
 )
-from engram_format.errors import EngramError, Precondition
+from engram_format.errors import InvalidInput, Precondition
 from engram_format.ports import Perturbation
 
 _PAGE_ITEMS: Final = 10_000
@@ -103,7 +102,7 @@ class RemoteArchive(Views):
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._archive = archive_pb2_grpc.ArchiveServiceStub(channel)
-        self._replay = replay_pb2_grpc.ReplayServiceStub(channel)
+        self._replays = RemoteReplays(channel, url=url, credentials=credentials)
         self._recordings = RemoteRecordings(channel, url=url, credentials=credentials, timeout_s=timeout_s)
         self._finding = RemoteFinding(channel, url=url, credentials=credentials, timeout_s=timeout_s)
         self._closed = False
@@ -271,22 +270,21 @@ class RemoteArchive(Views):
     ) -> ReplayResult:
         """Run a student over a stimulus and return its outputs, saved as a new version of memory `save_to` if given."""
         self._check_open()
-        inline = stimulus if isinstance(stimulus, Mapping) else {}
-        for name, array in inline.items():
-            header_of(name, array)  # refuses here what could only break the stream later
-        with fitting(f"the author {author!r:.100}"):
-            start = replay_pb2.ReplayRequest.Start(
-                student=name_of(student),
-                stimulus=None if isinstance(stimulus, Mapping) else name_of(stimulus),
-                save_to=None if save_to is None else name_of(save_to),
-                author=author,
-            )
-        call = self._replay.Replay(_replay_steps(start, inline), metadata=self._credentials)
-        try:
-            with translated(self._url):
-                return _replay_result(call)
-        finally:
-            call.cancel()
+        return self._replays.replay([student], stimulus, save_to=save_to, author=author).results[0]
+
+    def replay_group(
+        self,
+        students: Sequence[AnyAddress],
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> GroupResult:
+        """Run several students over one stimulus, as one network where that wins, and say in which form and why."""
+        self._check_open()
+        if len(students) < 2:
+            raise InvalidInput("a group is of two students or more: replay a single one by itself")
+        return self._replays.replay(students, stimulus, save_to=save_to, author=author)
 
     def open_minds(
         self,
@@ -302,7 +300,7 @@ class RemoteArchive(Views):
         """Open minds of a student, each with its own state, that advance together; they live as long as the connection."""
         self._check_open()
         return open_minds(
-            lambda requests: self._replay.Tick(requests, metadata=self._credentials),
+            self._replays.tick,
             student,
             minds=minds,
             initial_state=initial_state,
@@ -315,10 +313,8 @@ class RemoteArchive(Views):
 
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Have a kept replay run again."""
-        request = replay_pb2.VerifyReplayRequest(replay=name_of(address), reference=reference)
         self._check_open()
-        with translated(self._url):  # as long as it takes: running may be long, and the service has a limit of its own
-            return verdict_of(self._replay.VerifyReplay(request, metadata=self._credentials))
+        return self._replays.verify(address, reference=reference)
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:
         """Check everything that `scope` (all vaults if `None`) stands on, yielding a finding for each object and artifact."""
@@ -361,35 +357,3 @@ class RemoteArchive(Views):
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
-
-
-def _replay_steps(
-    start: replay_pb2.ReplayRequest.Start, inline: Mapping[str, AnyArray]
-) -> Iterator[replay_pb2.ReplayRequest]:
-    """Yield what asks for a replay; gRPC takes it on a thread of its own, no faster than the service does."""
-    yield replay_pb2.ReplayRequest(start=start)
-    for part in disassemble(inline):
-        if isinstance(part, bytes):
-            yield replay_pb2.ReplayRequest(data=part)
-        else:
-            yield replay_pb2.ReplayRequest(header=part)
-
-
-def _replay_result(responses: Iterator[replay_pb2.ReplayResponse]) -> ReplayResult:
-    """Put a replay together from its parts."""
-    receipt: dict[str, Scalar] = {}
-    outputs = Assembler()
-    saved: Artifact | None = None
-    for response in responses:
-        match response.WhichOneof("part"):
-            case "receipt":
-                receipt = scalars_of(response.receipt.entries)
-            case "header":
-                outputs.begin(response.header)
-            case "data":
-                outputs.fill(response.data)
-            case "saved":
-                saved = artifact_of(response.saved)
-            case _:
-                raise EngramError("the service sent a part of a replay that this client does not know: upgrade it")
-    return ReplayResult(outputs=outputs.finish(), receipt=receipt, saved=saved)

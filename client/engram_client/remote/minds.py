@@ -32,15 +32,17 @@ _HEADROOM: Final = 1 << 16
 Answer = Literal["opened", "stepped", "forked", "state", "saved", "closed"]
 
 
-class _Call(Protocol):
+class TickCall(Protocol):
     """The stream as its client sees it."""
 
     def __next__(self) -> pb.TickResponse: ...
 
-    def cancel(self) -> bool: ...
+    def cancel(self) -> bool:
+        """End it."""
+        ...
 
 
-Start = Callable[[Iterator[pb.TickRequest]], _Call]
+Start = Callable[[Iterator[pb.TickRequest]], TickCall]
 
 
 def open_minds(

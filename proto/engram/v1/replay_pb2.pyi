@@ -200,6 +200,7 @@ class ReplayRequest(_message.Message):
         STIMULUS_FIELD_NUMBER: _builtins.int
         SAVE_TO_FIELD_NUMBER: _builtins.int
         AUTHOR_FIELD_NUMBER: _builtins.int
+        OTHERS_FIELD_NUMBER: _builtins.int
         student: _builtins.str
         """The student: an artifact's name, or `artifacts/sha256:{hex}`."""
         stimulus: _builtins.str
@@ -208,6 +209,12 @@ class ReplayRequest(_message.Message):
         """The memory in which to save the replay as a new version, `vaults/{vault}/memories/{memory}`; unset to save nothing."""
         author: _builtins.str
         """Who saves it."""
+        @_builtins.property
+        def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Further students, likewise, that run over the same stimulus, as one network where that wins. The responses are then
+            `group` and, for each student in order, `receipt`, its outputs and `saved`.
+            """
+
         def __init__(
             self,
             *,
@@ -215,10 +222,11 @@ class ReplayRequest(_message.Message):
             stimulus: _builtins.str | None = ...,
             save_to: _builtins.str | None = ...,
             author: _builtins.str = ...,
+            others: _abc.Iterable[_builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "save_to", b"save_to", "stimulus", b"stimulus"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "author", b"author", "save_to", b"save_to", "stimulus", b"stimulus", "student", b"student"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "author", b"author", "others", b"others", "save_to", b"save_to", "stimulus", b"stimulus", "student", b"student"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__save_to: _TypeAlias = _typing.Literal["save_to"]  # noqa: Y015
         _WhichOneofArgType__save_to: _TypeAlias = _typing.Literal["_save_to", b"_save_to"]  # noqa: Y015
@@ -308,15 +316,40 @@ class ReplayResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Group(_message.Message):
+        """How a group of students was run."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FORM_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        form: _builtins.str
+        """The form of execution, as the profile names it."""
+        reason: _builtins.str
+        """Why, a sentence without a full stop."""
+        def __init__(
+            self,
+            *,
+            form: _builtins.str = ...,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RECEIPT_FIELD_NUMBER: _builtins.int
     HEADER_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next bytes of the output, at most 1 MiB."""
     @_builtins.property
     def receipt(self) -> Global___ReplayResponse.Receipt:
-        """First on the stream."""
+        """First on the stream, or after `group`."""
 
     @_builtins.property
     def header(self) -> Global___ArrayHeader:
@@ -324,7 +357,11 @@ class ReplayResponse(_message.Message):
 
     @_builtins.property
     def saved(self) -> _archive_pb2.Artifact:
-        """Last on the stream: the replay as an artifact."""
+        """Last on the stream, or last of a student: the replay as an artifact."""
+
+    @_builtins.property
+    def group(self) -> Global___ReplayResponse.Group:
+        """First on the stream where there are several students."""
 
     def __init__(
         self,
@@ -333,12 +370,13 @@ class ReplayResponse(_message.Message):
         header: Global___ArrayHeader | None = ...,
         data: _builtins.bytes = ...,
         saved: _archive_pb2.Artifact | None = ...,
+        group: Global___ReplayResponse.Group | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group", b"group", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group", b"group", "header", b"header", "part", b"part", "receipt", b"receipt", "saved", b"saved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["receipt", "header", "data", "saved"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["receipt", "header", "data", "saved", "group"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,6 +16,7 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    GroupResult,
     Kind,
     Memory,
     Recording,
@@ -245,6 +246,19 @@ class Archive:
         from engram_server.engine import replaying  # not needed for depositing and reading
 
         return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+
+    def replay_group(
+        self,
+        students: Sequence[AnyAddress],
+        stimulus: AnyAddress | Mapping[str, AnyArray],
+        *,
+        save_to: Address | None = None,
+        author: str = "",
+    ) -> GroupResult:
+        """Run several students over one stimulus, as one network where that wins, and say in which form and why."""
+        from engram_server.engine import replaying  # not needed for depositing and reading
+
+        return replaying.replay_group(self, students, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
 
     def open_minds(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ from engram_replay import (
     digest_arrays,
     encode_npz,
 )
+from engram_replay.host import GroupAnswer
 from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
@@ -102,6 +103,10 @@ class Minds:
         _, source = await self.source(student)
         return await self.host.infer(source, feed, allow_nan=allow_nan)
 
+    async def run_group(self, students: Sequence[StudentSource], stimulus: Mapping[str, AnyArray]) -> GroupAnswer:
+        """Run several students over one stimulus, as one network where that wins."""
+        return await self.host.replay_group(students, stimulus)
+
     async def save(
         self,
         session: MindSession,
@@ -178,7 +183,7 @@ class Minds:
         )
         return save_files(
             self._archive, [(spec, body)], save_to, message=f"Minds of {session.student.name}", author=author
-        )
+        )[0]
 
 
 def source_of(archive: Archive, artifact: Artifact, *, limit: int) -> StudentSource:

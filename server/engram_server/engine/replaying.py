@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from engram_format.address import Address, AnyAddress
-from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, Kind, ReplayResult
+from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, GroupResult, Kind, ReplayResult
 from engram_format.errors import InvalidInput
 from engram_replay import StudentSource, decode_stimulus, encode_npz
 from engram_replay.host import Answer
@@ -34,22 +34,63 @@ def replay(
 ) -> ReplayResult:
     """Run a student over a stimulus; the student is decrypted in memory and never touches a disk."""
     network = archive.artifact(student)
-    made_from = [network.sha256]
-    if isinstance(stimulus, Mapping):
-        arrays = stimulus
-    else:
-        recorded = archive.artifact(stimulus)
-        data = read_whole(archive, recorded, limit=_MAX_STIMULUS_BYTES)
-        arrays = decode_stimulus(data, max_bytes=_MAX_STIMULUS_BYTES)
-        made_from.append(recorded.sha256)
+    arrays, recorded = _stimulus(archive, stimulus)
     source = source_of(archive, network, limit=_MAX_STUDENT_BYTES)
     done = _run(archive, network, source, arrays)
     saved = None
     if save_to is not None:
-        given = encode_npz(done.stimulus) if isinstance(stimulus, Mapping) else None
-        files = _files(done, save_to, given=given, made_from=tuple(made_from), now_ns=now_ns)
-        saved = save_files(archive, files, save_to, message=f"Replay of {source.name}", author=author)
+        path = save_to.path or f"replays/{_moment(now_ns)}.npz"
+        files = _files(done, path, made_from=(network.sha256,), stimulus=recorded, now_ns=now_ns)
+        saved = save_files(archive, files, save_to, message=f"Replay of {source.name}", author=author)[-1]
     return ReplayResult(outputs=done.outputs, receipt=done.receipt, saved=saved)
+
+
+def replay_group(
+    archive: Archive,
+    students: Sequence[AnyAddress],
+    stimulus: AnyAddress | Mapping[str, AnyArray],
+    *,
+    save_to: Address | None,
+    author: str,
+    now_ns: int,
+) -> GroupResult:
+    """Run several students over one stimulus, as one network where that wins; kept as one version with a replay of each."""
+    if len(students) < 2:
+        raise InvalidInput("a group is of two students or more: replay a single one by itself")
+    networks = [archive.artifact(student) for student in students]
+    arrays, recorded = _stimulus(archive, stimulus)
+    sources = [source_of(archive, network, limit=_MAX_STUDENT_BYTES) for network in networks]
+    done = archive.minds.wait(archive.minds.run_group(sources, arrays))
+    saved: list[Artifact | None] = [None] * len(networks)
+    if save_to is not None:
+        folder = save_to.path or f"replays/{_moment(now_ns)}"
+        files: list[tuple[ArtifactSpec, bytes]] = []
+        for index, (network, answer) in enumerate(zip(networks, done.answers, strict=True)):
+            path = f"{folder}/{index:03}.npz"
+            more = _files(answer, path, made_from=(network.sha256,), stimulus=recorded, now_ns=now_ns)
+            files += more if index == 0 else more[-1:]
+        kept = save_files(archive, files, save_to, message=f"Replay of {len(networks)} students", author=author)
+        saved = [artifact for artifact in kept if artifact.kind is Kind.REPLAY]
+    results = [
+        ReplayResult(outputs=answer.outputs, receipt=answer.receipt, saved=artifact)
+        for answer, artifact in zip(done.answers, saved, strict=True)
+    ]
+    return GroupResult(form=done.form.value, reason=done.reason, results=tuple(results))
+
+
+def _stimulus(
+    archive: Archive, stimulus: AnyAddress | Mapping[str, AnyArray]
+) -> tuple[Mapping[str, AnyArray], Artifact | None]:
+    """Return the arrays, and the artifact that they are, if they are one."""
+    if isinstance(stimulus, Mapping):
+        return stimulus, None
+    recorded = archive.artifact(stimulus)
+    data = read_whole(archive, recorded, limit=_MAX_STIMULUS_BYTES)
+    return decode_stimulus(data, max_bytes=_MAX_STIMULUS_BYTES), recorded
+
+
+def _moment(now_ns: int) -> str:
+    return f"{datetime.fromtimestamp(now_ns / 1e9, tz=UTC):%Y-%m-%dT%H-%M-%S-%f}"
 
 
 def _run(archive: Archive, network: Artifact, source: StudentSource, arrays: Mapping[str, AnyArray]) -> Answer:
@@ -65,21 +106,17 @@ def _run(archive: Archive, network: Artifact, source: StudentSource, arrays: Map
 
 
 def _files(
-    done: Answer,
-    save_to: Address,
-    *,
-    given: bytes | None,
-    made_from: tuple[str, ...],
-    now_ns: int,
+    done: Answer, path: str, *, made_from: tuple[str, ...], stimulus: Artifact | None, now_ns: int
 ) -> list[tuple[ArtifactSpec, bytes]]:
     """Return what is to be kept: the outputs with the receipt as metadata, and before them a stimulus that was not kept yet."""
-    moment = datetime.fromtimestamp(now_ns / 1e9, tz=UTC)
-    path = save_to.path or f"replays/{moment:%Y-%m-%dT%H-%M-%S-%f}.npz"
     files = []
-    if given is not None:
+    if stimulus is None:
+        given = encode_npz(done.stimulus)
         stimulus_path = f"{path.removesuffix('.npz')}.stimulus.npz"
         files.append((ArtifactSpec(path=stimulus_path, size=len(given), kind=Kind.FILE, time_ns=now_ns), given))
         made_from = (*made_from, hashlib.sha256(given).hexdigest())
+    else:
+        made_from = (*made_from, stimulus.sha256)
     outputs = encode_npz(done.outputs)
     spec = ArtifactSpec(
         path=path, size=len(outputs), kind=Kind.REPLAY, time_ns=now_ns, metadata=done.receipt, made_from=made_from

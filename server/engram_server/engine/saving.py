@@ -18,8 +18,8 @@ _SESSION_BYTES: Final = 16
 
 def save_files(
     archive: Archive, files: Sequence[tuple[ArtifactSpec, bytes]], save_to: Address, *, message: str, author: str
-) -> Artifact:
-    """Deposit the files as one version of the memory of `save_to`; return the last."""
+) -> list[Artifact]:
+    """Deposit the files as one version of the memory of `save_to`; return them, in their order."""
     memory = save_to.of(None).at(None)
     with archive.open_deposit(memory, session=secrets.token_hex(_SESSION_BYTES)) as deposit:
         for spec, body in files:
@@ -27,4 +27,4 @@ def save_files(
             deposit.write(body)
             deposit.end(sha256=hashlib.sha256(body).hexdigest())
         version = deposit.commit(message=message, author=author)
-    return archive.artifact(version.address.of(files[-1][0].path))
+    return [archive.artifact(version.address.of(spec.path)) for spec, _ in files]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
 from engram.v1 import replay_pb2 as pb
 from engram.v1 import replay_pb2_grpc
@@ -12,7 +12,7 @@ from engram.v1.names import parse_any_name, parse_name
 from engram.v1.values import message_of_artifact, set_scalars
 from engram.v1.verdict_values import message_of_verdict
 from engram_format.address import AnyAddress
-from engram_format.catalog import AnyArray
+from engram_format.catalog import AnyArray, ReplayResult
 from engram_format.errors import InvalidInput
 from engram_server.engine import Archive
 from engram_server.rpc import tick_stream
@@ -47,16 +47,21 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
         student = parse_any_name(start.student)
         save_to = parse_name(start.save_to) if start.HasField("save_to") else None
         stimulus = await self._stimulus(start, request_iterator)
-        result = await self._calls.run(
-            lambda: self._engine.replay(student, stimulus, save_to=save_to, author=start.author)
+        if not start.others:
+            result = await self._calls.run(
+                lambda: self._engine.replay(student, stimulus, save_to=save_to, author=start.author)
+            )
+            for response in _told(result):
+                yield response
+            return
+        students = [student, *map(parse_any_name, start.others)]
+        group = await self._calls.run(
+            lambda: self._engine.replay_group(students, stimulus, save_to=save_to, author=start.author)
         )
-        receipt = pb.ReplayResponse.Receipt()
-        set_scalars(receipt.entries, result.receipt)
-        yield pb.ReplayResponse(receipt=receipt)
-        for part in disassemble(result.outputs):
-            yield pb.ReplayResponse(data=part) if isinstance(part, bytes) else pb.ReplayResponse(header=part)
-        if result.saved is not None:
-            yield pb.ReplayResponse(saved=message_of_artifact(result.saved))
+        yield pb.ReplayResponse(group=pb.ReplayResponse.Group(form=group.form, reason=group.reason))
+        for result in group.results:
+            for response in _told(result):
+                yield response
 
     def Tick(
         self, request_iterator: AsyncIterator[pb.TickRequest], context: Context
@@ -89,3 +94,14 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
                         f"a step {wrong} is out of place: name a stimulus in `start` or send arrays after it"
                     )
         return parse_any_name(start.stimulus) if start.HasField("stimulus") else arrays.finish()
+
+
+def _told(result: ReplayResult) -> Iterator[pb.ReplayResponse]:
+    """Yield what one student did, in parts."""
+    receipt = pb.ReplayResponse.Receipt()
+    set_scalars(receipt.entries, result.receipt)
+    yield pb.ReplayResponse(receipt=receipt)
+    for part in disassemble(result.outputs):
+        yield pb.ReplayResponse(data=part) if isinstance(part, bytes) else pb.ReplayResponse(header=part)
+    if result.saved is not None:
+        yield pb.ReplayResponse(saved=message_of_artifact(result.saved))
