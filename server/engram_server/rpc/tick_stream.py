@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from engram.v1 import replay_pb2 as pb
@@ -41,18 +42,19 @@ async def answers(
 ) -> AsyncGenerator[pb.TickResponse, None]:
     """Do the calls in turn and yield their answers.
 
-    The next call is taken only when the answer to the one before is on its way, so that a client that sends faster than its
-    minds run, or does not read, is slowed down by HTTP/2 and nothing piles up. However the stream ends, its sessions end.
+    A call is done only when the answer to the one before is on its way, and only one more is read meanwhile, so that a client
+    that sends faster than its minds run, or does not read, is slowed down by HTTP/2 and nothing piles up. However the stream
+    ends, its sessions end.
     """
     stream = _Stream(engine, message_bytes=message_bytes)
-    now = asyncio.get_running_loop().time
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(idle_s) as limit:
-            async for request in requests:
+        async with asyncio.timeout(idle_s) as limit, aclosing(_read_ahead(requests)) as ahead:
+            async for request in ahead:
                 limit.reschedule(None)
                 answer = await stream.answer(request)
                 # From now until the next request, reading the answer included: whoever holds minds uses them.
-                limit.reschedule(now() + idle_s)
+                limit.reschedule(loop.time() + idle_s)
                 yield answer
             if not stream.is_open:
                 raise InvalidInput("a stream of minds begins with its student: send `open` first")
@@ -62,6 +64,25 @@ async def answers(
         ) from error
     finally:
         await _ended(stream.sessions())
+
+
+async def _read_ahead(requests: AsyncIterator[pb.TickRequest]) -> AsyncGenerator[pb.TickRequest, None]:
+    """Yield the requests, having the next one read meanwhile.
+
+    A read is never cancelled, which in grpc.aio would leak what belongs to it; when a stream is cancelled, the read ends too.
+    """
+
+    async def read() -> pb.TickRequest | None:
+        return await anext(requests, None)
+
+    following = asyncio.create_task(read())
+    try:
+        while (request := await asyncio.shield(following)) is not None:
+            following = asyncio.create_task(read())
+            yield request
+    finally:
+        # Looked at when it ends, so that asyncio does not report an error that nobody waits for any more.
+        following.add_done_callback(lambda read: read.cancelled() or read.exception())
 
 
 async def _ended(sessions: Iterable[MindSession]) -> None:
