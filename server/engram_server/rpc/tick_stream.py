@@ -33,6 +33,9 @@ from engram_server.rpc.status import sentence
 MAX_SESSIONS: Final = 256
 """Sessions of one stream."""
 
+MAX_MINDS: Final = 1 << 16
+"""Minds of one session."""
+
 _HEADROOM: Final = 1 << 16
 """Bytes of a message beside its arrays."""
 
@@ -95,6 +98,11 @@ async def _ended(sessions: Iterable[MindSession]) -> None:
             continue
 
 
+def _check_count(minds: int) -> None:
+    if minds > MAX_MINDS:
+        raise Exhausted(f"{minds} minds are more than the {MAX_MINDS} of one session: open several sessions")
+
+
 class _Held:
     """A session and how its arrays lie in messages."""
 
@@ -155,6 +163,7 @@ class _Stream:
         raise InvalidInput("a call on minds is empty: send step, fork, read_state, save or close")
 
     async def _open(self, wanted: pb.TickRequest.Open) -> pb.TickResponse:
+        _check_count(wanted.minds)
         opened = await open_session(
             self._engine,
             parse_any_name(wanted.student),
@@ -206,6 +215,7 @@ class _Stream:
         held = self._held(wanted.session)
         if len(self._sessions) >= MAX_SESSIONS:
             raise Exhausted(f"{MAX_SESSIONS} sessions are open on this stream: close some, or open another stream")
+        _check_count(len(wanted.rows))
         forked = await open_minds.fork(
             self._engine, held.opened, list(wanted.rows), perturbation=perturbation_of(wanted)
         )
