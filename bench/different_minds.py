@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
 import onnxruntime
 import replay_models
 from measuring import machine
+from numpy.typing import NDArray
 
 from engram_replay.execution import Form
 from engram_replay.stacking import choose, shared_base, stack
@@ -30,6 +31,10 @@ TOLERANCE = 1e-5
 
 Group = Callable[[int], list[onnx.ModelProto]]
 """Returns as many students."""
+
+_Array = NDArray[np.float32]
+Way = Callable[[], Sequence[_Array]]
+"""Takes one step of each mind; returns the responses, one a mind."""
 
 KINDS: dict[str, Group] = {
     "GRU 64-64-64, all different": lambda count: [replay_models.gru(seed, 64) for seed in range(count)],
@@ -53,8 +58,8 @@ def session(network: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
-def forms(students: Sequence[onnx.ModelProto]) -> dict[str, Callable[[], Sequence[object]]]:
-    """Return the ways to take one step of all students; each returns the responses, one a student."""
+def forms(students: Sequence[onnx.ModelProto]) -> dict[str, Way]:
+    """Return the ways to take one step of all students, and of one."""
     alone = [session(student.SerializeToString()) for student in students]
     names = [value.name for value in alone[0].get_inputs()]
     chance = np.random.default_rng(7)
@@ -62,23 +67,27 @@ def forms(students: Sequence[onnx.ModelProto]) -> dict[str, Callable[[], Sequenc
     feeds = [chance.standard_normal((len(students), *shape)).astype(np.float32) for shape in shapes]
     rows = [dict(zip(names, arrays, strict=True)) for arrays in zip(*feeds, strict=True)]
     together = dict(zip(names, feeds, strict=True))
-    found: dict[str, Callable[[], Sequence[object]]] = {
+    found: dict[str, Way] = {
         "one": lambda: alone[0].run(None, rows[0])[:1],
         "one by one": lambda: [one.run(None, row)[0] for one, row in zip(alone, rows, strict=True)],
     }
-    for name, network in (("stacked", stack(students)), ("shared", shared_base(students))):
-        if network is not None and (name == "stacked" or len(students) > 1):
-            loaded = session(network)
-            found[name] = lambda loaded=loaded: loaded.run(None, together)[0]
+    if len(students) > 1:
+        for name, network in (("stacked", stack(students)), ("shared", shared_base(students))):
+            if network is not None:
+                found[name] = _whole(session(network), together)
     return found
 
 
-def medians_us(ways: dict[str, Callable[[], object]], *, seconds: float) -> dict[str, float]:
+def _whole(loaded: onnxruntime.InferenceSession, feed: Mapping[str, _Array]) -> Way:
+    return lambda: loaded.run(None, feed)[0]
+
+
+def medians_us(ways: Mapping[str, Way], *, seconds: float) -> dict[str, float]:
     """Let the ways take turns; return the median of each one's thread time, in microseconds."""
     rounds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            spent = []
+            spent: list[float] = []
             until = time.perf_counter() + seconds / ROUNDS
             while not spent or time.perf_counter() < until:
                 begun = time.thread_time()

@@ -9,6 +9,7 @@ writes `gru.onnx` (64 channels, 256 units, 64 responses, 1.06 MB) and `gru_small
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +86,18 @@ class _Weights:
         self._chance = np.random.default_rng(seed)
 
     def __call__(self, shape: tuple[int, ...], summed: int) -> _Array:
-        return (self._chance.standard_normal(shape) / np.sqrt(summed)).astype(np.float32)
+        return np.asarray(self._chance.standard_normal(shape) / np.sqrt(summed), np.float32)
 
 
 def _student(
-    nodes: list[onnx.NodeProto], held: dict[str, NDArray[np.generic]], *, time: list[str], state: list[int], units: int
+    nodes: list[onnx.NodeProto],
+    held: Mapping[str, NDArray[np.generic]],
+    *,
+    time: list[str],
+    state: list[int],
+    units: int,
 ) -> onnx.ModelProto:
-    values = {
+    values: dict[str, list[str | int | None]] = {
         "x": [*time, "minds", CHANNELS],
         "h0": [*state, "minds", units],
         "y": [*time, "minds", CHANNELS],

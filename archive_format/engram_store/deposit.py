@@ -14,12 +14,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self
 
 from engram_format.address import check_name, check_note, check_path, check_sha256
-from engram_format.catalog import ArtifactSpec, Kind
+from engram_format.catalog import ArtifactSpec, Kind, Metadata
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
 from engram_format.consent import check_consent
@@ -28,6 +28,7 @@ from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
 from engram_format.manifest import MAX_MODE, OPAQUE, Segment, check_metadata
+from engram_format.series import Description
 from engram_layout import HEAD_BYTES, Plan, detect_kind, plan_opaque
 from engram_store.array_encoder import ArrayEncoder
 from engram_store.commit import Ended, commit_session
@@ -232,6 +233,33 @@ class DepositSession:
         self._ended[current.spec.path] = ended
         self._current = None
         return ended
+
+    @property
+    def ended(self) -> tuple[Ended, ...]:
+        """The artifacts that have ended."""
+        return tuple(self._ended.values())
+
+    def seal(self) -> tuple[Ended, ...]:
+        """Make all that has ended durable, and return it: from now on it can be read with `original`."""
+        packs = self._writer()
+        if self._current is not None:
+            raise Precondition(
+                f"artifact {self._current.spec.path!r} is not ended: end it before the session is sealed"
+            )
+        with self._unbroken():
+            packs.finish()
+        return self.ended
+
+    def original(self, path: str) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of an artifact of this session, which is sealed."""
+        return self._frames.stream(self._ended[path].rows)
+
+    def describe(self, path: str, *, metadata: Metadata, description: Description | None) -> None:
+        """Set what is said of an artifact that has ended and is not committed yet."""
+        self._writer()
+        ended = self._ended[path]
+        spec = replace(ended.spec, metadata=check_metadata(metadata))
+        self._ended[path] = replace(ended, spec=spec, description=description)
 
     def commit(self, *, message: str, author: str) -> Commit:
         """Store what is left and append the version to the log; repeating it returns the same version."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LOCAL: Final = "local"
 """The address that stands for a cluster of this machine alone, started for the batch and ended with it."""
-_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +96,31 @@ def replay_on_ray(
         )
     # Ray reports its use to its makers unless told not to; an archive of people's recordings tells nobody anything.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if cluster == LOCAL:
+        # A cluster of one machine listens on its loopback address only; Ray knows this as the way of desktop systems.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     try:
-        _connect(ray, cluster)
+        try:
+            _connect(ray, cluster)
+        except Exception as error:  # what Ray raises here has nothing in common
+            raise _failed(cluster, error) from error
         yield from _spread(ray, place, student, stimuli, save_to=str(save_to), author=author)
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise Unavailable(f"the Ray cluster {cluster} failed ({first}): see that its nodes run and retry") from error
+    except ray.exceptions.RayError as error:
+        raise _failed(cluster, error) from error
     finally:
         ray.shutdown()
 
 
+def _failed(cluster: str, error: Exception) -> Unavailable:
+    first = " ".join(str(error).split())[:200]
+    return Unavailable(f"the Ray cluster {cluster} failed ({first}): see that its nodes run and retry")
+
+
 def _connect(ray: ModuleType, cluster: str) -> None:
     if cluster == LOCAL:
-        ray.init(_node_ip_address=_LOOPBACK, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     else:
         ray.init(address=cluster, log_to_driver=False, configure_logging=False)
 

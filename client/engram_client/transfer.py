@@ -17,7 +17,7 @@ from engram_client.journal import Journal, deposit_key, new_session
 from engram_client.local import check_destination, local_errors, written_whole
 from engram_format.address import Address, AnyAddress, check_note, check_path
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
-from engram_format.errors import Conflict, Damaged, InvalidInput, NotFound
+from engram_format.errors import Conflict, Damaged, EngramError, InvalidInput, NotFound
 from engram_format.manifest import fitting_metadata
 from engram_format.series import Description
 from engram_layout import HEAD_BYTES, Planned
@@ -25,6 +25,8 @@ from engram_layout.sandbox import PlannerProcess
 
 _READ_BYTES = 1 << 20
 _PERMISSIONS = 0o777
+_UNTRACED = "golden.absent"
+"""Says of a student why it has no golden trace (SPEC.md section 9.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,14 @@ def deposit_files(
     given = dict(metadata or {})
     sources = plan_sources(files, to=to, warn=warn or _say_nothing)
     told = [(str(source.path), source.artifact, source.size, source.time_ns) for source in sources]
+    students: list[str] = []
+
+    def note(arrival: Arrival) -> None:
+        if arrival.artifact.kind is Kind.STUDENT:
+            students.append(arrival.artifact.address.path or "")
+        if arrived is not None:
+            arrived(arrival)
+
     key = deposit_key(archive.url, memory, told, kind=kind, metadata=given, made_from=made_from)
     session = journal.session(key) if journal else new_session()
     try:
@@ -141,7 +151,7 @@ def deposit_files(
                         planner,
                         progress or _say_nothing,
                         warn or _say_nothing,
-                        arrived or _say_nothing,
+                        note,
                     )
                     sending.send(sources)
                 version = deposit.commit(message=message, author=author)
@@ -152,7 +162,19 @@ def deposit_files(
         raise
     if journal:
         journal.forget(key)
+    _tell_untraced(archive, version, students, warn=warn or _say_nothing)
     return version
+
+
+def _tell_untraced(archive: Archive, version: Version, students: Sequence[str], *, warn: Warn) -> None:
+    """Warn of students that could not be run when they were deposited."""
+    for path in students:
+        try:
+            reason = archive.artifact(version.address.of(path)).metadata.get(_UNTRACED)
+        except EngramError:
+            return  # the version is there, whatever became of the connection since
+        if reason is not None:
+            warn(f"{path} has no golden trace: {reason}")
 
 
 def restore_file(

@@ -189,6 +189,10 @@ class MindHost:
             # The evaluator holds every operator of the standard: no later replay needs that.
             resident.process.finish(Unavailable("the reference evaluator is done"))
 
+    def let_go(self, student: StudentSource, *, execution: Execution | None = None) -> None:
+        """End a student's process if no session uses it, sooner than time or the budget would."""
+        self._residents.let_go(student, execution or Execution())
+
     async def close(self) -> None:
         """End all sessions and processes."""
         if self._sweeper is not None:

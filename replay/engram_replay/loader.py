@@ -17,6 +17,7 @@ from engram_replay.contract import Contract
 from engram_replay.contract_inference import infer
 from engram_replay.execution import PROVIDER, Execution, Optimisation
 from engram_replay.gate import check_network, metadata_of
+from engram_replay.refusal import CONTRACT_RULE, Refused
 from engram_replay.signature import Signature, Tensor, read_signature
 from engram_replay.told import Told
 
@@ -86,7 +87,13 @@ def load_student(
     session = load_network(data, execution or Execution(), what=what)
     inputs = [_tensor(node, what=what) for node in session.get_inputs()]
     outputs = [_tensor(node, what=what) for node in session.get_outputs()]
-    contract = infer(inputs, outputs, metadata=metadata, told=Told.from_metadata(told or {}))
+    said = Told.from_metadata(told or {})
+    try:
+        contract = infer(inputs, outputs, metadata=metadata, told=said)
+    except InvalidInput as error:
+        if said is None:
+            raise
+        raise Refused(f"the contract does not fit {what}: {error}", rule=CONTRACT_RULE) from error
     paired = {port.name: port.after for port in contract.states}
     return Student(sha256, read_signature(inputs, outputs, states=paired), contract, session)
 

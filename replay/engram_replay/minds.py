@@ -226,9 +226,10 @@ def _scalar(value: Scalar, port: Port) -> AnyArray:
         array = np.asarray(value).astype(port.dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(f"constant {port.name!r} takes {port.dtype.name}, not {value!r}: give a number") from error
-    if array.item() != value:
+    nearest = port.dtype.kind == "f" and np.isfinite(array)  # a decimal fraction stands for the nearest binary one
+    if array.item() != value and not nearest:
         raise InvalidInput(f"constant {port.name!r} takes {port.dtype.name}, which {value!r} does not fit exactly")
-    return array
+    return array.reshape([1] * len(port.shape))
 
 
 def _joined(parts: Sequence[AnyArray], *, axis: int) -> AnyArray:

@@ -36,6 +36,8 @@ _CLASSES: Final[Mapping[ErrorKind, type[EngramError]]] = {
     )
 }
 _LONGEST: Final = 1000
+CONTRACT_RULE: Final = "contract"
+"""The rule that a network must be what its contract says."""
 
 
 class Refused(Precondition):

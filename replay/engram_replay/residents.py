@@ -109,6 +109,14 @@ class Residents:
             resident.touch()
             self._idle.setdefault(_key(student, execution), []).append(resident)
 
+    def let_go(self, student: StudentSource, execution: Execution) -> None:
+        """End the process that sessions share, if there is one without sessions."""
+        task = self._shared.get(_key(student, execution))
+        if task is None or not task.done() or task.cancelled() or task.exception() or task.result().sessions:
+            return
+        task.result().process.finish(Unavailable("the student was let go of: open a new session"))
+        self._forget()
+
     def end_unused(self, *, since: float) -> None:
         """End students that have no sessions and were not used since a time of the loop's clock."""
         for resident in self._here():

@@ -30,6 +30,7 @@ MAX_PORTS: Final = 1024
 MAX_AXES: Final = 32
 
 _NONE: Final = "none"
+_LONGEST_S: Final = 1e12
 _DTYPES: Final = (
     "bool",
     "float16",
@@ -171,8 +172,8 @@ def read_word(words: type[_EnumT], value: object, *, what: str) -> _EnumT:
 
 def read_interval(value: object, *, what: str) -> float:
     """Return a positive count of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise InvalidInput(f"{what} is {_short(value)}: write a number of seconds above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST_S:
+        raise InvalidInput(f"{what} is {_short(value)}: write a number of seconds above 0, up to {_LONGEST_S:g}")
     return float(value)
 
 
@@ -275,7 +276,9 @@ def _read_channels(value: object, *, what: str) -> tuple[str, ...]:
 
 
 def _read_value(value: object, *, what: str) -> Scalar:
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, bool) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     raise InvalidInput(f"{what} is {_short(value)}: write a number, true or false")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from engram_testing.students import gru
+from engram_testing.students import gru as gru_student
 
 from engram_format.address import Address, ContentAddress
 from engram_format.arrays import digest_arrays
@@ -26,7 +26,7 @@ MINDS = 256
 
 @pytest.fixture(scope="module")
 def network():
-    return gru()
+    return gru_student()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def run(minds, drive, *, cuts=(1,) * STEPS):
 @pytest.mark.parametrize("count", [1, 2, 16, 64, 256])
 def test_each_mind_of_many_does_to_the_bit_what_it_does_alone(gru, drive, wanted, count):
     responses, states = wanted
-    minds = gru(minds=count)
+    minds = gru_student(minds=count)
     assert np.array_equal(run(minds, drive[:, :count]), responses[:, :count])
     assert np.array_equal(minds.state()["h0"].reshape(count, 256), states[:count, 0])
     assert (minds.minds, minds.steps) == (count, STEPS)
@@ -107,14 +107,14 @@ def test_steps_in_one_tick_or_in_many_give_the_same_bits(gru, drive, wanted, cut
 
 def test_a_tick_of_many_megabytes_gives_the_bits_of_many_small_ones(gru):
     drive = np.random.default_rng(3).standard_normal((200, 256, 64)).astype(np.float32)
-    whole = gru(minds=256).tick(drive)["y"]
-    minds = gru(minds=256)
+    whole = gru_student(minds=256).tick(drive)["y"]
+    minds = gru_student(minds=256)
     assert np.array_equal(whole, np.concatenate([minds.tick(drive[at : at + 10])["y"] for at in range(0, 200, 10)]))
 
 
 def test_a_fork_goes_on_exactly_and_leaves_its_parent_as_it_was(gru, drive, wanted):
     responses, _ = wanted
-    parents = gru(minds=4)
+    parents = gru_student(minds=4)
     run(parents, drive[:5, :4], cuts=(5,))
     with parents.fork([2, 0, 2]) as forked:
         assert (forked.minds, forked.steps) == (3, 5)
@@ -125,7 +125,7 @@ def test_a_fork_goes_on_exactly_and_leaves_its_parent_as_it_was(gru, drive, want
 
 
 def test_minds_that_are_saved_go_on_exactly(gru, students, drive, wanted, door):
-    minds = gru(minds=4)
+    minds = gru_student(minds=4)
     run(minds, drive[:5, :4], cuts=(5,))
     kept = minds.save(MEMORY, author="ada")
     assert kept.kind is Kind.REPLAY
@@ -144,32 +144,32 @@ def test_minds_that_are_saved_go_on_exactly(gru, students, drive, wanted, door):
 
 
 def test_one_state_is_given_to_all_minds(gru, drive, wanted):
-    one = gru()
+    one = gru_student()
     run(one, drive[:5, :1], cuts=(5,))
     kept = one.save(MEMORY.of("minds/one.npz"))
     together = np.repeat(drive[5:, :1], 3, axis=1)
     for state in (kept.address, one.state()):
-        many = gru(minds=3, initial_state=state)
+        many = gru_student(minds=3, initial_state=state)
         assert np.array_equal(run(many, together, cuts=(7,)), np.repeat(wanted[0][5:, :1], 3, axis=1))
 
 
 def test_perturbed_minds_begin_a_little_differently_each_and_the_same_again(gru):
-    one = gru()
+    one = gru_student()
     state = one.tick(np.ones((3, 1, 64), np.float32)) and one.state()["h0"]
-    first = gru(minds=16, initial_state={"h0": state}, perturbation=Perturbation(1)).state()["h0"]
+    first = gru_student(minds=16, initial_state={"h0": state}, perturbation=Perturbation(1)).state()["h0"]
     assert np.array_equal(first[0], state[0])
     assert len(np.unique(first[:, 0], axis=0)) == 16
     assert 0 < np.abs(first - state).max() < 4e-3 * np.abs(state).max()
-    again = gru(minds=16, initial_state={"h0": state}, perturbation=Perturbation(1, 1e-3)).state()["h0"]
+    again = gru_student(minds=16, initial_state={"h0": state}, perturbation=Perturbation(1, 1e-3)).state()["h0"]
     assert np.array_equal(again, first)
-    other = gru(minds=16, initial_state={"h0": state}, perturbation=Perturbation(2)).state()["h0"]
+    other = gru_student(minds=16, initial_state={"h0": state}, perturbation=Perturbation(2)).state()["h0"]
     assert not np.array_equal(other, first)
     with pytest.raises(InvalidInput, match="from 0 to 1"):
         gru(minds=2, perturbation=Perturbation(1, 2.0))
 
 
 def test_the_state_of_some_minds_is_not_that_of_others(gru, students):
-    kept = gru(minds=3).save(MEMORY.of("minds/three.npz"))
+    kept = gru_student(minds=3).save(MEMORY.of("minds/three.npz"))
     with pytest.raises(InvalidInput, match="holds 3 minds, not 2"):
         gru(minds=2, initial_state=kept.address)
     with pytest.raises(InvalidInput, match="another student"):
@@ -202,7 +202,7 @@ def test_a_real_network_with_a_constant_runs_as_many_minds(students):
 
 
 def test_a_tick_that_does_not_fit_is_refused_and_leaves_the_minds_as_they_were(gru, drive, wanted):
-    minds = gru(minds=2)
+    minds = gru_student(minds=2)
     own = drive[:, :2]
     run(minds, own[:5], cuts=(5,))
     gap = own[5:].copy()
@@ -237,7 +237,7 @@ def test_nan_is_taken_where_it_is_allowed_and_stays_with_its_mind(gru, drive, wa
 
 
 def test_minds_that_are_closed_say_so(gru, drive):
-    minds = gru()
+    minds = gru_student()
     minds.close()
     minds.close()
     with pytest.raises(NotFound, match="closed"):
@@ -258,7 +258,7 @@ def test_what_cannot_be_opened_is_refused(students, gru):
 
 
 def test_minds_tell_what_they_take_and_how_they_run(gru):
-    minds = gru(execution={"threads": 2})
+    minds = gru_student(execution={"threads": 2})
     x, h0, y = minds.ports
     assert (x.name, x.role, x.dtype, x.step_shape) == ("x", "stimulus", np.float32, (64,))
     assert (h0.name, h0.role, h0.step_shape) == ("h0", "state", (1, 256))

@@ -384,6 +384,9 @@ def test_toml_says_the_same_as_json():
         ('{"seed": 1, "seed": 2}', "f has the key 'seed' twice"),
         ('{"seed": 1.5}', "'seed' of f is 1.5"),
         ('{"sampling_interval_s": NaN}', "NaN is no number"),
+        ('{"sampling_interval_s": 1' + "0" * 400 + "}", "'sampling_interval_s' of f is 1000"),
+        ('{"inputs": {"x": {"value": 1' + "0" * 400 + "}}}", "'value' of 'x' in 'inputs' of f is 1000"),
+        ("seed = 1" + "0" * 5000, "f is no TOML"),
         ('{"inputs": []}', "'inputs' of f is no map"),
         ('{"inputs": {"x": 3}}', "'x' in 'inputs' of f is no object"),
         ('{"inputs": {"x": {"colour": 1}}}', "'x' in 'inputs' of f has the unknown key 'colour'"),
@@ -401,3 +404,60 @@ def test_toml_says_the_same_as_json():
 def test_a_file_that_is_no_contract_is_refused_by_name(text, message):
     with pytest.raises(InvalidInput, match=message):
         parse_contract(text, what="f")
+
+
+WORDS = st.sampled_from(
+    [
+        "name",
+        "role",
+        "dtype",
+        "shape",
+        "time_axis",
+        "minds_axis",
+        "after",
+        "unit",
+        "channels",
+        "value",
+        "distribution",
+        "x",
+    ]
+)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    TEXTS,
+    st.lists(st.one_of(st.none(), st.integers(), TEXTS), max_size=3),
+)
+
+
+@given(
+    st.dictionaries(TEXTS, st.dictionaries(WORDS, VALUES, max_size=4), max_size=3),
+    st.dictionaries(TEXTS, VALUES, max_size=2),
+)
+def test_any_file_is_a_contract_or_refused(inputs, rest):
+    text = json.dumps({"inputs": inputs, **rest})
+    try:
+        told = parse_contract(text, what="f")
+    except InvalidInput:
+        return
+    assert Told.from_metadata(told.to_metadata()) == (told if told != Told() else None)
+
+
+@given(
+    st.dictionaries(
+        st.builds("contract.{}.{}.{}".format, st.sampled_from(["inputs", "outputs"]), st.integers(0, 2), WORDS),
+        st.one_of(st.booleans(), st.integers(), st.floats(), TEXTS, st.just("[1,null]")),
+        max_size=8,
+    )
+)
+def test_any_metadata_are_a_contract_or_refused(metadata):
+    for read in (Told.from_metadata, Contract.from_metadata):
+        try:
+            found = read(metadata)
+        except InvalidInput:
+            continue
+        assert (found is None) == (not metadata)
+        if found is not None:
+            assert read(found.to_metadata()) == found

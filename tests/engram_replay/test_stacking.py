@@ -142,6 +142,31 @@ def summed_weights(seed: int):
     return student(nodes, held, {"x": ["batch", CHANNELS]}, {"y": ["batch", 3]})
 
 
+def two_layers(seed: int, *, units: int = 8):
+    """A student as exporters write it: batch before time, two layers in a row, their states in one tensor each."""
+    draw = weights(seed)
+    held = {
+        "W1": draw(1, 3 * units, CHANNELS),
+        "R1": draw(1, 3 * units, units),
+        "B1": draw(1, 6 * units),
+        "W2": draw(1, 4 * units, units),
+        "R2": draw(1, 4 * units, units),
+        "one": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["by time"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["by time", "W1", "R1", "B1", "", "h0"], ["Y1", "h1"], hidden_size=units),
+        helper.make_node("Squeeze", ["Y1", "one"], ["S1"]),
+        helper.make_node("LSTM", ["S1", "W2", "R2", "", "", "g0", "c0"], ["Y2", "g1", "c1"], hidden_size=units),
+        helper.make_node("Squeeze", ["Y2", "one"], ["S2"]),
+        helper.make_node("Transpose", ["S2"], ["y"], perm=[1, 0, 2]),
+    ]
+    states = {name: [1, "batch", units] for name in ("h0", "g0", "c0")}
+    afters = {name: [1, "batch", units] for name in ("h1", "g1", "c1")}
+    inputs = {"x": ["batch", "time", CHANNELS], **states}
+    return student(nodes, held, inputs, {"y": ["batch", "time", units], **afters})
+
+
 FAMILIES = {
     "written out": written_out,
     "GRU": lambda seed: cell("GRU", seed),
@@ -155,6 +180,7 @@ FAMILIES = {
     "LSTM without bias": lambda seed: cell("LSTM", seed, bias=False),
     "RNN": lambda seed: cell("RNN", seed),
     "rectified RNN": lambda seed: cell("RNN", seed, activations=["Relu"]),
+    "two layers": two_layers,
     "many operators": many_operators,
     "batch of one": lambda seed: many_operators(seed, batch=1),
     "vectors": vectors,
@@ -207,7 +233,7 @@ def test_a_stack_answers_as_its_students_do_one_by_one(family):
         np.testing.assert_allclose(together[name], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", [written_out, FAMILIES["GRU"], FAMILIES["LSTM"], many_operators])
+@pytest.mark.parametrize("family", [written_out, FAMILIES["GRU"], FAMILIES["LSTM"], two_layers, many_operators])
 def test_the_bits_of_a_mind_do_not_depend_on_its_company(family):
     models = [family(seed) for seed in range(16)]
     feed = feeds(models[0], 16)

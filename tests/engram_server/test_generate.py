@@ -27,7 +27,7 @@ def test_the_generated_code_is_up_to_date(contract: Path) -> None:
 
 def test_a_changed_contract_and_missing_code_are_named(contract: Path) -> None:
     proto = contract / "engram" / "v1" / "replay.proto"
-    proto.write_text(proto.read_text().replace("string author = 4;", "string author = 4;\n    string place = 5;"))
+    proto.write_text(proto.read_text().replace("string author = 4;", "string author = 4;\n    string place = 99;"))
     (contract / "engram" / "v1" / "archive_pb2.pyi").unlink()
     result = _run(contract, "--check")
     assert result.returncode == 1

@@ -35,6 +35,13 @@ _MANY: Final = 20
 @click.option("--subject", metavar="ID", help="The subject that was recorded; short for --meta subject.id=ID.")
 @click.option("--meta", multiple=True, metavar="NAME=VALUE", help="Something to note with every file; may be repeated.")
 @click.option("--made-from", multiple=True, metavar="ADDRESS", help="What the files were made from; may be repeated.")
+@click.option(
+    "--contract",
+    "contract_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What a student's inputs and outputs mean, as far as its network does not say it: JSON or TOML.",
+)
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print the version as one JSON document.")
 @click.pass_obj
@@ -49,6 +56,7 @@ def deposit(
     subject: str | None,
     meta: tuple[str, ...],
     made_from: tuple[str, ...],
+    contract_file: Path | None,
     as_json: bool,
 ) -> None:
     """Deposit files and folders as one new version of a memory.
@@ -60,6 +68,9 @@ def deposit(
     from engram_client.transfer import deposit_files
 
     place, wanted, metadata = Address.parse(to), known_kind(kind), _metadata(meta, subject=subject)
+    if contract_file is not None:
+        wanted = _kind_of_student(files, wanted)
+        metadata = _with_contract(metadata, contract_file)
     arrivals: list[Arrival] = []
     try:
         with settings.open() as archive, progress("depositing") as show:
@@ -152,6 +163,24 @@ def _metadata(told: tuple[str, ...], *, subject: str | None) -> dict[str, Scalar
     if "subject.id" in metadata:
         raise InvalidInput("metadata 'subject.id' is given twice: give it once")
     return {"subject.id": subject} | metadata
+
+
+def _kind_of_student(files: tuple[Path, ...], kind: Kind | None) -> Kind:
+    """Return the kind of what a contract is for: one file, a student."""
+    from engram_format.catalog import Kind
+
+    if kind not in (None, Kind.STUDENT) or len(files) != 1 or files[0].is_dir():
+        raise InvalidInput("a contract is of one student: deposit its file alone with --contract")
+    return Kind.STUDENT
+
+
+def _with_contract(metadata: dict[str, Scalar], file: Path) -> dict[str, Scalar]:
+    """Return the metadata with what the file says of a student."""
+    from engram_client.contract import CONTRACT_PREFIX, read_contract_file
+
+    if twice := [name for name in metadata if name.startswith(CONTRACT_PREFIX)]:
+        raise InvalidInput(f"metadata {twice[0]!r} is part of a contract, and --contract says it all: take one away")
+    return metadata | dict(read_contract_file(file))
 
 
 def this_user() -> str:

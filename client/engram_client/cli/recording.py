@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from engram_client.cli.contract import plain_metadata, write_student
 from engram_client.cli.output import as_json as told_as_json
 from engram_client.cli.output import human_size, utc, write_fields, write_json, write_table
 from engram_format.errors import InvalidInput, Precondition
@@ -31,6 +32,7 @@ def show_artifact(archive: Archive, artifact: Artifact, *, as_json: bool) -> Non
     if allowed := _consent_fields(artifact):
         click.echo()
         write_fields(allowed)
+    write_student(artifact.metadata)
     if recording is not None:
         click.echo()
         write_fields([("format", recording.family), ("series", str(len(recording.series)))])
@@ -52,7 +54,7 @@ def artifact_fields(artifact: Artifact) -> list[tuple[str, str]]:
         ("changed", utc(artifact.time_ns)),
         ("stored", f"{artifact.stored_size} bytes ({human_size(artifact.stored_size)}) in {artifact.frames} frames"),
         *(("made from", f"sha256:{digest}") for digest in artifact.made_from),
-        *((name, str(value)) for name, value in sorted(artifact.metadata.items())),
+        *((name, str(value)) for name, value in sorted(plain_metadata(artifact.metadata).items())),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engram_client.cli.output import write_fields, write_json
+from engram_client.cli.replay_cluster import replay_on_cluster
 from engram_client.cli.replay_group import numbered, write_group
 from engram_client.cli.replay_verify import verify
 from engram_client.cli.settings import Settings, archive_options
@@ -50,7 +51,9 @@ replay.add_command(verify)
 @click.argument("students", metavar="ADDRESS", nargs=-1, required=True)
 @click.option(
     "--stimulus",
+    "stimuli",
     required=True,
+    multiple=True,
     metavar="ADDRESS|FILE",
     help="A .npy or .npz file here, or an artifact that is one; the first axis of its arrays is time.",
 )
@@ -66,6 +69,13 @@ replay.add_command(verify)
     metavar="seed=N[,scale=X]",
     help="Begin each mind with a slightly different state, which the seed repeats.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["here", "ray"]),
+    default="here",
+    help="Where to run; on a Ray cluster, --stimulus may be given many times, and each replay is kept.",
+)
+@click.option("--cluster", metavar="ADDRESS", help="The Ray cluster; by default one of this machine, for this command.")
 @click.option("--save", is_flag=True, help="Keep the replay as a new version of the student's own memory.")
 @click.option("--save-to", metavar="VAULT/MEMORY", help="Keep the replay as a new version of this memory.")
 @click.option(
@@ -75,12 +85,14 @@ replay.add_command(verify)
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who replays; by default your user name and this machine's.")
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.pass_obj
+@click.pass_context
 def run(
-    settings: Settings,
+    ctx: click.Context,
     *,
     students: tuple[str, ...],
-    stimulus: str,
+    stimuli: tuple[str, ...],
+    engine: str,
+    cluster: str | None,
     group: bool,
     minds: int | None,
     perturb_state: str | None,
@@ -93,20 +105,39 @@ def run(
 ) -> None:
     """Run the student at ADDRESS over a stimulus; print what came out and the digests that make it repeatable.
 
-    With --group, several students of one memory or of many run over the same stimulus.
+    With --group, several students of one memory or of many run over the same stimulus. With --engine ray, one student runs over
+    many stimuli, on the workers of a cluster.
     """
     from engram_client.cli.arrays import write_outputs
     from engram_client.cli.deposit import this_user
     from engram_client.cli.replay_minds import read_perturbation, replay_minds
     from engram_client.local import check_destination
 
+    settings: Settings = ctx.obj
     if save and save_to:
         raise click.UsageError("--save and --save-to exclude each other.")
+    if engine == "ray":
+        if group or minds is not None or perturb_state is not None or output is not None or len(students) > 1:
+            raise click.UsageError("--engine ray runs one student over many stimuli, and keeps each replay.")
+        place = _memory_of(students[0], save_to=save_to)
+        replay_on_cluster(
+            ctx,
+            settings,
+            students[0],
+            stimuli,
+            save_to=place,
+            author=author or this_user(),
+            cluster=cluster,
+            as_json=as_json,
+        )
+        return
+    if len(stimuli) > 1 or cluster is not None:
+        raise click.UsageError("Several stimuli, or a cluster, need --engine ray.")
     if len(students) > 1 and not group:
         raise click.UsageError("Several students run together only with --group.")
     if group and (minds is not None or perturb_state is not None):
         raise click.UsageError("--group runs one mind of each student: leave out --minds and --perturb-state.")
-    places, given = [parse_any(student) for student in students], stimulus_of(stimulus)
+    places, given = [parse_any(student) for student in students], stimulus_of(stimuli[0])
     if output is not None:
         check_destination(output, force=force)  # before the student runs, which may take long
     with settings.open() as archive:
@@ -145,6 +176,14 @@ def stimulus_of(text: str) -> AnyAddress | Mapping[str, AnyArray]:
     if isinstance(address, Address) and address.path is None:
         raise InvalidInput(f"the stimulus {text!r} is neither a file here nor an artifact, as vault/memory:path")
     return address
+
+
+def _memory_of(student: str, *, save_to: str | None) -> Address:
+    """Return the memory in which a cluster's replays are kept: the named one, or the student's own."""
+    address = Address.parse(save_to) if save_to is not None else parse_any(student)
+    if isinstance(address, ContentAddress):
+        raise click.UsageError("Say where the replays are kept: --save-to VAULT/MEMORY.")
+    return address.at(None).of(None)
 
 
 def _memory(archive: Archive, student: AnyAddress, *, save: bool, save_to: str | None) -> Address | None:

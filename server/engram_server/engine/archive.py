@@ -30,7 +30,7 @@ from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
 from engram_format.ports import Perturbation
-from engram_server.engine import describe, differences, finding
+from engram_server.engine import describe, differences, examining, finding
 from engram_server.engine.deposit import Deposit
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
@@ -136,7 +136,8 @@ class Archive:
         except BaseException:
             self._sessions.leave(wanted)
             raise
-        return Deposit(opened, memory, closed=partial(self._sessions.leave, wanted))
+        examine = partial(examining.examine, lambda: self.minds)
+        return Deposit(opened, memory, examine=examine, closed=partial(self._sessions.leave, wanted))
 
     def read(self, address: AnyAddress, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield an artifact's bytes from `start` up to `stop`, checked; a whole read also checks the SHA-256."""

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from engram_format.address import Address
-from engram_format.catalog import Artifact, ArtifactSpec, Version
+from engram_format.catalog import Artifact, ArtifactSpec, Kind, Version
+from engram_format.errors import InvalidInput
+from engram_format.manifest import check_metadata
+from engram_format.series import Description
 from engram_layout import Plan
 from engram_server.engine import describe
+from engram_server.engine.examining import Examine, Findings, said_by_depositor, without_contract
+from engram_store.commit import Ended
 from engram_store.deposit import DepositSession
+
+_FAMILY: Final = "onnx"
 
 
 class Deposit:
     """An open deposit session. Used by one thread at a time."""
 
-    def __init__(self, session: DepositSession, memory: Address, *, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, session: DepositSession, memory: Address, *, examine: Examine, closed: Callable[[], None]
+    ) -> None:
         self._session = session
         self._memory = memory
+        self._examine = examine
         self._closed: Callable[[], None] | None = closed
 
     @property
@@ -55,7 +66,15 @@ class Deposit:
         return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._session.next_number)
 
     def commit(self, *, message: str, author: str) -> Version:
-        """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+        """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
+
+        Students are examined before: their contracts are completed and their golden traces made, as far as they can be run.
+        Raises `InvalidInput` for a student that is not what the depositor's contract says; nothing is then committed.
+        """
+        if self._session.committed is None and any(item.kind is Kind.STUDENT for item in self._session.ended):
+            for item in self._session.seal():
+                if item.kind is Kind.STUDENT:
+                    self._describe(item)
         return describe.version(self._memory.vault, self._session.commit(message=message, author=author))
 
     def close(self) -> None:
@@ -65,6 +84,20 @@ class Deposit:
             closed, self._closed = self._closed, None
             closed()
 
+    def _describe(self, student: Ended) -> None:
+        """Note what is found in a student beside what its depositor said of it."""
+        path, said = student.spec.path, said_by_depositor(student.spec.metadata)
+        found = self._examine(str(student.sha256), student.spec.size, said, lambda: self._session.original(path))
+        kept = without_contract(said) if found.contract else said  # numbered in another order
+        metadata = {**kept, **found.contract, **found.trace}
+        try:
+            check_metadata(metadata)
+        except (
+            InvalidInput
+        ):  # a contract of very many states; what the depositor said is kept, and the network tells the rest
+            metadata = {**said, **found.trace}
+        self._session.describe(path, metadata=metadata, description=_with_tables(student.description, found))
+
     def __enter__(self) -> Self:
         return self
 
@@ -72,3 +105,11 @@ class Deposit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _with_tables(description: Description | None, found: Findings) -> Description | None:
+    if not found.tables:
+        return description
+    if description is None:
+        return Description(_FAMILY, (), found.tables)
+    return replace(description, tables={**description.tables, **found.tables})

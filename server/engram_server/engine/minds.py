@@ -55,6 +55,11 @@ class Minds:
             self._loop = loop
 
     @property
+    def limits(self) -> HostLimits:
+        """What students may cost."""
+        return self._limits
+
+    @property
     def host(self) -> MindHost:
         """The host of all sessions; to be used in its loop."""
         with self._lock:
