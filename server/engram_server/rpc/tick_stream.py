@@ -7,8 +7,8 @@ service ten times what the runtime needs for a step of one mind.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing
 from typing import Final
 
 from engram.v1 import replay_pb2 as pb
@@ -45,15 +45,16 @@ async def answers(
 ) -> AsyncGenerator[pb.TickResponse, None]:
     """Do the calls in turn and yield their answers.
 
-    A call is done only when the answer to the one before is on its way, and only one more is read meanwhile, so that a client
+    A call is done only when the answer to the one before is on its way, and few more are read meanwhile, so that a client
     that sends faster than its minds run, or does not read, is slowed down by HTTP/2 and nothing piles up. However the stream
     ends, its sessions end.
     """
     stream = _Stream(engine, message_bytes=message_bytes)
+    ahead = _Ahead(requests)
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(idle_s) as limit, aclosing(_read_ahead(requests)) as ahead:
-            async for request in ahead:
+        async with asyncio.timeout(idle_s) as limit:
+            while (request := await ahead.next()) is not None:
                 limit.reschedule(None)
                 answer = await stream.answer(request)
                 # From now until the next request, reading the answer included: whoever holds minds uses them.
@@ -66,26 +67,64 @@ async def answers(
             f"the minds were not used for {idle_s:g} s and are gone: open them again, from where they were saved"
         ) from error
     finally:
+        ahead.stop()
         await _ended(stream.sessions())
 
 
-async def _read_ahead(requests: AsyncIterator[pb.TickRequest]) -> AsyncGenerator[pb.TickRequest, None]:
-    """Yield the requests, having the next one read meanwhile.
+class _Ahead:
+    """The requests of a stream, read on a task of its own, at most two before they are asked for.
 
-    A read is never cancelled, which in grpc.aio would leak what belongs to it; when a stream is cancelled, the read ends too.
+    A read is so never cancelled with its call, which in grpc.aio would leak what belongs to it; it ends when the call does.
     """
 
-    async def read() -> pb.TickRequest | None:
-        return await anext(requests, None)
+    def __init__(self, requests: AsyncIterator[pb.TickRequest]) -> None:
+        self._requests = requests
+        self._held: deque[pb.TickRequest] = deque()
+        self._over = False
+        self._fault: BaseException | None = None
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._reader = asyncio.create_task(self._read())
 
-    following = asyncio.create_task(read())
-    try:
-        while (request := await asyncio.shield(following)) is not None:
-            following = asyncio.create_task(read())
-            yield request
-    finally:
-        # Looked at when it ends, so that asyncio does not report an error that nobody waits for any more.
-        following.add_done_callback(lambda read: read.cancelled() or read.exception())
+    async def next(self) -> pb.TickRequest | None:
+        """Return the next request, `None` after the last."""
+        if not self._held and not self._over:
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        if self._held:
+            request = self._held.popleft()
+            _wake(self._room)
+            return request
+        if self._fault is not None:
+            raise self._fault
+        return None
+
+    def stop(self) -> None:
+        """Take no more; a read that is under way ends with the call."""
+        self._over = True
+        self._held.clear()
+        _wake(self._room)
+
+    async def _read(self) -> None:
+        try:
+            async for request in self._requests:
+                if self._over:
+                    return
+                self._held.append(request)
+                _wake(self._arrival)
+                if len(self._held) > 1:
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised where the requests are used
+            self._fault = error
+        finally:
+            self._over = True
+            _wake(self._arrival)
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 async def _ended(sessions: Iterable[MindSession]) -> None:
