@@ -20,7 +20,7 @@ from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
 from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
 from engram_replay.execution import Execution, Form
-from engram_replay.gate import check_network
+from engram_replay.gate import GateLimits, check_network
 from engram_replay.invariance import measure
 from engram_replay.loader import load_student
 from engram_replay.minds import Ensemble, Rows
@@ -144,7 +144,8 @@ class Runner:
         fields, arrays, rest = unpack_arrays(frame.body, what="a request", known=range(8))
         match frame.op:
             case Op.LOAD:
-                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
+                gate = GateLimits(allow_loops=fields.flag(3))
+                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2), gate=gate), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self._loaded.rows(
                     minds=fields.integer(2), constants=_scalars(fields.mapping(3)), initial_state=arrays
@@ -184,9 +185,11 @@ class Runner:
             raise NotFound(f"there is no session {number} of these minds: open a new one")
         return rows
 
-    def _load(self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value]) -> Mapping[int, Encodable]:
+    def _load(
+        self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value], *, gate: GateLimits
+    ) -> Mapping[int, Encodable]:
         self._execution = Execution.from_fields(_scalars(execution))
-        student = load_student(data, told=_scalars(told), execution=self._execution)
+        student = load_student(data, told=_scalars(told), execution=self._execution, limits=gate)
         ensemble = Ensemble(student, Calls(student))
         with ensemble.calls.within(_TRIAL_S):
             measured = measure(ensemble)

@@ -7,6 +7,7 @@ import pytest
 
 from engram_format.errors import Exhausted, InvalidInput
 from engram_replay import digest_arrays
+from engram_replay.gate import GateLimits
 from engram_replay.loader import load_student
 from engram_replay.runtime_calls import Calls
 from engram_replay.stepper import run
@@ -177,7 +178,7 @@ def test_a_stimulus_that_makes_the_network_fail_is_told_in_a_sentence(silero):
 
 
 def test_a_replay_that_does_not_end_is_ended(endless: bytes):
-    student = load_student(endless)
+    student = load_student(endless, limits=GateLimits(allow_loops=True))
     calls = Calls(student)
     with calls.within(0.2), pytest.raises(Exhausted, match=r"did not finish within 0\.2 s"):
         run(student, {"x": np.ones((1, 3), np.float32)}, calls=calls)
