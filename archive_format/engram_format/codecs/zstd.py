@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import ClassVar, Final
 
 import zstandard
@@ -10,8 +9,6 @@ import zstandard
 from engram_format.errors import FormatError
 
 _MAX_WINDOW_BYTES: Final = 8 * 2**20
-_HELD_LEVEL: Final = 3
-"""Up to this level a compressor is small, and each thread keeps those that it has used: to make one takes 10 to 50 us."""
 _NOISE_WINDOWS: Final = range(12, 16)
 _NOISE_BLOCKS: Final = 8
 """Of noise at least so many blocks are made, of 4 to 32 KiB."""
@@ -38,10 +35,8 @@ class Zstd:
     def encode(self, data: bytes | memoryview) -> bytes:
         """Compress `data`."""
         if self._noise:
-            return _HELD.for_noise(len(data)).compress(data)
-        if self._level <= _HELD_LEVEL:
-            return _HELD.at_level(self._level).compress(data)
-        return _compressor(self._level).compress(data)
+            return _noise_compressor(len(data)).compress(data)
+        return zstandard.ZstdCompressor(level=self._level, write_content_size=True).compress(data)
 
     @classmethod
     def decode(cls, data: bytes | memoryview, *, parameters: bytes, limit: int) -> bytes:
@@ -59,45 +54,20 @@ class Zstd:
                     f"a Zstandard frame declares {header.content_size} bytes in a window of {header.window_size}, more than "
                     f"its {limit} bytes allow"
                 )
-            return _HELD.decompressor.decompress(data, max_output_size=limit, allow_extra_data=False)
+            return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise FormatError(f"a Zstandard frame is damaged ({error})") from error
 
 
-class _Held(threading.local):
-    """The machines of one thread."""
+def _noise_compressor(size: int) -> zstandard.ZstdCompressor:
+    """Return one that looks for hardly more than runs: what repeats must be long, and few places are remembered.
 
-    def __init__(self) -> None:
-        self.decompressor = zstandard.ZstdDecompressor()
-        self._compressors: dict[tuple[str, int], zstandard.ZstdCompressor] = {}
-
-    def at_level(self, level: int) -> zstandard.ZstdCompressor:
-        key = "level", level
-        if key not in self._compressors:
-            self._compressors[key] = _compressor(level)
-        return self._compressors[key]
-
-    def for_noise(self, size: int) -> zstandard.ZstdCompressor:
-        """Return a compressor whose blocks, which are as long as its window, are few beside `size` and not too long."""
-        wanted = (size // _NOISE_BLOCKS).bit_length() - 1
-        key = "window", min(max(wanted, _NOISE_WINDOWS[0]), _NOISE_WINDOWS[-1])
-        if key not in self._compressors:
-            self._compressors[key] = _noise_compressor(window_log=key[1])
-        return self._compressors[key]
-
-
-_HELD: Final = _Held()
-
-
-def _compressor(level: int) -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(level=level, write_content_size=True)
-
-
-def _noise_compressor(*, window_log: int) -> zstandard.ZstdCompressor:
-    """Return one that looks for hardly more than runs: what repeats must be long, and few places are remembered."""
+    Its blocks, which are as long as its window, are few beside `size` and not too long.
+    """
+    window = (size // _NOISE_BLOCKS).bit_length() - 1
     parameters = zstandard.ZstdCompressionParameters(
         strategy=zstandard.STRATEGY_FAST,
-        window_log=window_log,
+        window_log=min(max(window, _NOISE_WINDOWS[0]), _NOISE_WINDOWS[-1]),
         hash_log=6,
         chain_log=6,
         search_log=1,
