@@ -11,11 +11,13 @@ import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 import onnx
 import onnx.helper
+import onnx.numpy_helper
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
@@ -47,6 +49,8 @@ from engram_replay.wire import (
 _READ_BYTES: Final = 1 << 20
 _MAX_ROWS: Final = 1024
 """Minds that share one call."""
+_CHANNELS: Final = 64
+_UNITS: Final = 256
 
 
 def run(connection: socket.socket) -> None:
@@ -58,15 +62,33 @@ def run(connection: socket.socket) -> None:
 
 def _warm_up() -> None:
     """Go once through what loading a student takes, so that the first student finds all of it in memory."""
-    ensemble = Ensemble(student := load_student(_tiny_network()), Calls(student))
+    ensemble = Ensemble(student := load_student(plain_network()), Calls(student))
     with ensemble.calls.within(_TRIAL_S):
         measure(ensemble)
 
 
-def _tiny_network() -> bytes:
-    """Return a network of a few numbers: y = x + x, any number of minds."""
-    tensors = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 1]) for name in "xy"]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "x"], ["y"])], "tiny", tensors[:1], tensors[1:])
+@cache
+def plain_network() -> bytes:
+    """Return a recurrent network of the usual kind and size, all its weights zero."""
+    shapes = {"w": (1, 3 * _UNITS, _CHANNELS), "r": (1, 3 * _UNITS, _UNITS), "o": (_UNITS, _CHANNELS)}
+    weights = [onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+    axes: dict[str, list[str | int]] = {
+        "x": ["time", "batch", _CHANNELS],
+        "h0": [1, "batch", _UNITS],
+        "h1": [1, "batch", _UNITS],
+    }
+    axes["y"] = ["time", 1, "batch", _CHANNELS]
+    tensors = {
+        name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes_of)
+        for name, axes_of in axes.items()
+    }
+    nodes = [
+        onnx.helper.make_node("GRU", ["x", "w", "r", "", "", "h0"], ["all", "h1"], hidden_size=_UNITS),
+        onnx.helper.make_node("MatMul", ["all", "o"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "plain", [tensors["x"], tensors["h0"]], [tensors["y"], tensors["h1"]], initializer=weights
+    )
     opsets = [onnx.helper.make_opsetid("", 17)]
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
@@ -169,7 +191,8 @@ class Runner:
             case Op.GROUP:
                 sizes = [size for size in fields.array(2) if isinstance(size, int)]
                 execution = Execution.from_fields(_scalars(fields.mapping(3)))
-                return _group(rest, sizes, arrays, execution=execution, limit_s=fields.number(1))
+                told = [_scalars_of(one) for one in fields.array(4)]
+                return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1))
             case Op.REFERENCE:
                 return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
             case _:
@@ -322,7 +345,13 @@ class Runner:
 
 
 def _group(
-    rest: memoryview, sizes: Sequence[int], arrays: Mapping[str, AnyArray], *, execution: Execution, limit_s: float
+    rest: memoryview,
+    sizes: Sequence[int],
+    told: Sequence[Mapping[str, Scalar]],
+    arrays: Mapping[str, AnyArray],
+    *,
+    execution: Execution,
+    limit_s: float,
 ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
     """Run several students whose networks follow one another in `rest`; arrays under `s:` are the stimulus."""
     from engram_replay.group import run_group  # only a group needs it
@@ -332,7 +361,7 @@ def _group(
     for size in sizes:
         networks.append(bytes(rest[at : at + size]))
         at += size
-    done = run_group(networks, _under("s:", arrays), execution=execution, limit_s=limit_s)
+    done = run_group(networks, told, _under("s:", arrays), execution=execution, limit_s=limit_s)
     pairs = list(zip(done.students, done.replays, strict=True))
     receipts: list[Encodable] = [dict(receipt(student, replay, done.execution)) for student, replay in pairs]
     outputs = {
@@ -358,6 +387,11 @@ def check_finite(name: str, array: AnyArray) -> None:
 
 def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _scalars_of(value: Value) -> dict[str, Scalar]:
+    """Return the metadata that a value is, none if it is no map."""
+    return _scalars({str(name): one for name, one in value.items()}) if isinstance(value, dict) else {}
 
 
 def _scalars(values: Mapping[str, Value]) -> dict[str, Scalar]:
