@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final, Self
 
@@ -11,6 +11,8 @@ from engram_format.catalog import Scalar
 from engram_format.errors import InvalidInput
 
 PROVIDER: Final = "CPUExecutionProvider"
+PROFILE_PREFIX: Final = "profile."
+"""The names in metadata that hold an execution profile."""
 _MAX_THREADS: Final = 64
 
 
@@ -75,3 +77,10 @@ class Execution:
             )
         except ValueError as error:
             raise InvalidInput(f"there is no such execution profile ({error}): leave it to the default") from error
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Scalar]) -> Self:
+        """Read the choices out of a profile that was kept (`profile.profile`); raises as `from_fields` does."""
+        names = [one.name for one in fields(cls)]
+        kept = {name: metadata.get(f"{PROFILE_PREFIX}{name}") for name in names}
+        return cls.from_fields({name: value for name, value in kept.items() if value is not None})

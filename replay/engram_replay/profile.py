@@ -10,13 +10,13 @@ import onnx
 import onnxruntime
 
 from engram_format.catalog import Scalar
-from engram_replay.execution import PROVIDER, Execution
+from engram_replay.execution import PROFILE_PREFIX, PROVIDER, Execution
 
 
 def profile(execution: Execution) -> Mapping[str, Scalar]:
     """Return what the bits of a replay depend on beside student and stimulus: software, settings and processor."""
     return {
-        **{f"profile.{name}": value for name, value in execution.to_fields().items()},
+        **{f"{PROFILE_PREFIX}{name}": value for name, value in execution.to_fields().items()},
         "profile.onnxruntime": onnxruntime.__version__,
         "profile.onnx": onnx.__version__,
         "profile.numpy": np.__version__,

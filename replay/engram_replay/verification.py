@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from engram_format.catalog import Alteration, AnyArray, Likeness, Metadata, OutputLikeness
+from engram_replay.execution import PROFILE_PREFIX
 
 RELATIVE_BOUND: Final = 1e-5
 """The largest difference that counts as alike, in parts of the root mean square of what was kept.
 
 Releases of the runtime, thread counts and forms of execution were measured to differ by up to 5e-6 on typical students, whose
 outputs have a root mean square near 1; a student that is chaotic diverges beyond any bound, and fails."""
-PROFILE_PREFIX: Final = "profile."
 
 
 def compare(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 from engram_testing import students
 from engram_testing.deposits import put
@@ -23,6 +25,15 @@ def small(archive):
 @pytest.fixture(scope="module")
 def large(archive):
     return [put(archive, GROUP.of(f"large/{seed}.onnx"), students.reservoir(seed=seed)) for seed in range(2)]
+
+
+def with_readout(seed: int) -> bytes:
+    """Return a student with the same recurrent layer as the others and a readout of its own."""
+    model = onnx.load_model_from_string(students.gru(hidden=64))
+    own = np.random.default_rng(seed).standard_normal((64, 64)).astype(np.float32) / 8
+    (readout,) = (tensor for tensor in model.graph.initializer if tensor.name == "out")
+    readout.CopyFrom(onnx.numpy_helper.from_array(own, "out"))
+    return model.SerializeToString(deterministic=True)
 
 
 def test_small_students_run_as_one_network_and_answer_as_each_by_itself(archive, small):
@@ -57,6 +68,17 @@ def test_a_replay_in_a_group_is_kept_and_verified_alone_to_the_bit(archive, smal
     for result in together.results[:2]:
         verdict = archive.verify_replay(result.saved.address)
         assert (verdict.likeness, verdict.profile) == (Likeness.BIT, ())
+
+
+def test_a_replay_on_a_shared_base_is_verified_alone_to_the_bit(archive):
+    together = archive.replay_group(
+        [put(archive, GROUP.of(f"readouts/{seed}.onnx"), with_readout(seed)) for seed in range(3)],
+        {"": STIMULUS},
+        save_to=GROUP,
+    )
+    assert together.form == "shared-1"
+    verdict = archive.verify_replay(together.results[2].saved.address)
+    assert (verdict.likeness, verdict.profile) == (Likeness.BIT, ())
 
 
 def test_students_of_different_kinds_run_one_by_one(archive, small, large):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from engram_testing import students
 from engram_testing.deposits import put
+from onnx import TensorProto, helper
 
 from engram_format.address import Address
 from engram_format.catalog import Kind, Likeness
@@ -15,6 +16,16 @@ from engram_replay import encode_npz
 GRU = students.gru()
 KEPT = Address("lab", "verified")
 STIMULUS = np.random.default_rng(3).standard_normal((300, 64)).astype(np.float32)
+
+
+def amplifier() -> bytes:
+    """Return a student that multiplies its stimulus by a whole number, which is an input without axes."""
+    nodes = [helper.make_node("Cast", ["gain"], ["factor"], to=TensorProto.FLOAT)]
+    nodes.append(helper.make_node("Mul", ["x", "factor"], ["y"]))
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy")
+    gain = helper.make_tensor_value_info("gain", TensorProto.INT64, [])
+    graph = helper.make_graph(nodes, "amplifier", [x, gain], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +59,16 @@ def test_the_reference_evaluator_agrees_within_its_bound(archive, replay):
     assert by_reference.likeness is Likeness.TOLERANCE
     assert 0 < by_reference.largest < by_reference.bound
     assert verdict.reference_steps == 200
+
+
+def test_the_reference_evaluator_runs_a_student_that_takes_a_constant(archive):
+    contract = {"contract.inputs.0.name": "gain", "contract.inputs.0.value": 3}
+    student = put(archive, KEPT.of("gain.onnx"), amplifier(), metadata=contract)
+    kept = archive.replay(student, {"x": STIMULUS[:40, :4]}, save_to=KEPT).saved
+    verdict = archive.verify_replay(kept.address, reference=True)
+    assert verdict.likeness is Likeness.BIT
+    assert [one.likeness for one in verdict.reference] == [Likeness.BIT]
+    assert verdict.reference_steps == 40
 
 
 def test_a_replay_under_another_runtime_is_told_from_one_under_this(archive, replay):

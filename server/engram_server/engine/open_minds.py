@@ -154,8 +154,7 @@ def _execution(told: Mapping[str, Scalar] | None, kept: Artifact | None) -> Exec
         return Execution.from_fields(told)
     if kept is None:
         return None
-    fields = {name: kept.metadata.get(f"profile.{name}") for name in names}
-    return Execution.from_fields({name: value for name, value in fields.items() if value is not None})
+    return Execution.from_metadata(kept.metadata)
 
 
 def ports_of(contract: Contract) -> tuple[MindPort, ...]:

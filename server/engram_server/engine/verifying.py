@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from engram_format.address import AnyAddress, ContentAddress
-from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, Metadata, OutputLikeness, ReplayVerdict, Scalar
+from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, OutputLikeness, ReplayVerdict
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
 from engram_replay.host import Answer
-from engram_replay.verification import PROFILE_PREFIX, compare, profile_differences, worst
+from engram_replay.verification import compare, profile_differences, worst
 from engram_server.engine.many_minds import MANY_MINDS, run_again
 from engram_server.engine.minds import read_whole, source_of
 
@@ -59,8 +59,7 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     checked: tuple[OutputLikeness, ...] = ()
     steps = 0
     if reference:
-        short = _first_steps(kept, again)
-        steps = next(iter(short.values())).shape[0]
+        short, steps = _first_steps(kept, again)
         by_reference = archive.minds.wait(_reference(archive, kept, short))
         first = {name: array[: by_reference[name].shape[0]] for name, array in again.outputs.items()}
         checked = compare(first, by_reference, relative_bound=_REFERENCE_BOUND)
@@ -89,7 +88,7 @@ def _kept(archive: Archive, address: AnyAddress) -> _Kept:
         outputs=_arrays(archive, artifact),
         student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
         stimulus=_arrays(archive, recorded),
-        execution=_execution(artifact.metadata),
+        execution=Execution.from_metadata(artifact.metadata),
         states=_states(archive, artifact, stimulus[:-1]),
     )
 
@@ -116,14 +115,6 @@ def _arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
     return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
 
 
-def _execution(metadata: Metadata) -> Execution:
-    """Return what was chosen at the time; a replay kept by an older version says less."""
-    chosen: dict[str, Scalar] = {
-        name: metadata[PROFILE_PREFIX + name] for name in Execution().to_fields() if PROFILE_PREFIX + name in metadata
-    }
-    return Execution.from_fields(chosen)
-
-
 async def _run(archive: Archive, kept: _Kept) -> Answer:
     if kept.states is not None:
         minds = kept.artifact.metadata.get("replay.minds")
@@ -142,11 +133,13 @@ async def _reference(archive: Archive, kept: _Kept, stimulus: Mapping[str, AnyAr
     return await archive.minds.host.reference(kept.student, stimulus, limit_s=_REFERENCE_S)
 
 
-def _first_steps(kept: _Kept, again: Answer) -> Mapping[str, AnyArray]:
-    """Return the first steps of the stimulus, or all of it where a network takes the whole."""
-    if again.receipt.get("replay.mode") != "step":
-        return kept.stimulus
-    return {name: array[:_REFERENCE_STEPS] if array.ndim else array for name, array in kept.stimulus.items()}
+def _first_steps(kept: _Kept, again: Answer) -> tuple[Mapping[str, AnyArray], int]:
+    """Return the first steps of the stimulus, or all of it where a network takes the whole, and how many they are."""
+    steps = int(again.receipt["replay.steps"])
+    if again.receipt["replay.mode"] != "step" or steps <= _REFERENCE_STEPS:
+        return kept.stimulus, steps
+    short = {name: array[:_REFERENCE_STEPS] if array.ndim else array for name, array in kept.stimulus.items()}
+    return short, _REFERENCE_STEPS
 
 
 def _contradiction(kept: _Kept, again: Answer) -> str:
