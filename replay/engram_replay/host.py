@@ -184,10 +184,10 @@ class MindHost:
 
         Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
         """
-        chosen = Execution()
-        resident = await self._residents.borrow(student, chosen)
         data = await asyncio.to_thread(student.read)
         given = _given(stimulus, initial_state)
+        self._keep_sweeping()
+        resident = await self._residents.borrow(student, Execution())
         try:
             return (await resident.process.ask(Op.REFERENCE, {1: limit_s}, given, rest=[data], limit_s=limit_s))[1]
         finally:

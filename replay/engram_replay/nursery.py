@@ -39,13 +39,14 @@ class Newborn:
 class Nursery:
     """A process that makes processes; started with the first, and anew if it ended. Thread-safe.
 
-    A context manager: all processes end with it.
+    All processes end with `close`, after which none are made.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._closed = False
 
     def spawn(self, *, memory_bytes: int) -> Newborn:
         """Return a new process that may use `memory_bytes` of address space beyond what it has at rest.
@@ -53,6 +54,8 @@ class Nursery:
         Raises `Unavailable` where none can be made.
         """
         with self._lock:
+            if self._closed:
+                raise Unavailable("the host of minds is closed: open the archive again")
             try:
                 return self._spawn(memory_bytes)
             except OSError as error:
@@ -71,6 +74,7 @@ class Nursery:
     def close(self) -> None:
         """End all processes."""
         with self._lock:
+            self._closed = True
             self._end()
 
     def _spawn(self, memory_bytes: int) -> Newborn:

@@ -23,18 +23,17 @@ _READ_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A call that has no answer yet."""
+    """A call that has no answer yet; it stays one if nobody waits for the answer any more."""
 
     answer: asyncio.Future[memoryview]
-    deadline: float
-    """On the loop's clock."""
     limit_s: float
 
 
 class StudentProcess:
     """One process; used from one event loop.
 
-    A call that is not answered in time ends the process, and with it every session in it.
+    Calls are answered one after another. One that is not answered in time ends the process, and with it every session in it;
+    its time begins when those before it are answered, so that a long call of one session is not the end of the others.
     """
 
     def __init__(self, nursery: Nursery, newborn: Newborn, *, what: str) -> None:
@@ -46,6 +45,9 @@ class StudentProcess:
         self._frames = Frames()
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
+        """By number, the oldest first: the process works on that one."""
+        self._since = 0.0
+        """When it began to, on the loop's clock."""
         self._check: asyncio.TimerHandle | None = None
         self._unsent = bytearray()
         self._writable = asyncio.Event()
@@ -57,7 +59,14 @@ class StudentProcess:
     @classmethod
     async def start(cls, nursery: Nursery, *, memory_bytes: int, what: str) -> StudentProcess:
         """Return a new process; `what` names its student in errors. Raises `Unavailable` where none can be made."""
-        return cls(nursery, await asyncio.to_thread(nursery.spawn, memory_bytes=memory_bytes), what=what)
+        making = asyncio.ensure_future(asyncio.to_thread(nursery.spawn, memory_bytes=memory_bytes))
+        try:
+            newborn = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The thread cannot be called back: what it makes is ended when it comes.
+            making.add_done_callback(lambda made: _end_newborn(nursery, made))
+            raise
+        return cls(nursery, newborn, what=what)
 
     @property
     def ended(self) -> bool:
@@ -93,23 +102,24 @@ class StudentProcess:
     async def exchange(self, op: Op, body: Sequence[bytes | memoryview], *, limit_s: float) -> memoryview:
         """Return the body of the answer to a request.
 
-        Raises what the process raised, `Unavailable` if it ends, and `Exhausted` if it does not answer in time.
+        Raises what the process raised, `Unavailable` if it ends, and `Exhausted` if it does not answer in `limit_s` after the
+        calls before this one.
         """
         await self._writable.wait()
         if self._end is not None:
             raise self._end
         self._number += 1
         number = self._number
-        deadline = self._loop.time() + limit_s + _GRACE_S
+        now = self._loop.time()
+        if not self._waiting:
+            self._since = now
         answer: asyncio.Future[memoryview] = self._loop.create_future()
-        self._waiting[number] = _Waiting(answer, deadline, limit_s)
+        self._waiting[number] = _Waiting(answer, limit_s)
+        deadline = now + limit_s + _GRACE_S
         if self._check is None or self._check.when() > deadline:
             self._check_at(deadline)
         self._write(b"".join(pack_frame(number, op, body)))
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(number, None)
+        return await answer
 
     def send(self, op: Op, head: Mapping[int, Encodable]) -> None:
         """Send a request to whose answer nobody listens."""
@@ -124,6 +134,7 @@ class StudentProcess:
             for waiting in self._waiting.values():
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
+            self._waiting.clear()
             self._writable.set()
             if self._check is not None:
                 self._check.cancel()
@@ -144,8 +155,11 @@ class StudentProcess:
             self._lost()
             return
         for frame in self._frames.feed(data):
-            waiting = self._waiting.get(frame.number)
-            if waiting is None or waiting.answer.done():
+            waiting = self._waiting.pop(frame.number, None)
+            if waiting is None:
+                continue
+            self._since = self._loop.time()
+            if waiting.answer.done():
                 continue
             if frame.op == Op.DONE:
                 waiting.answer.set_result(frame.body)
@@ -197,16 +211,25 @@ class StudentProcess:
 
     def _check_deadlines(self) -> None:
         self._check = None
+        oldest = next(iter(self._waiting.values()), None)
+        if oldest is None:
+            return
         now = self._loop.time()
-        for waiting in self._waiting.values():
-            if waiting.deadline <= now and not waiting.answer.done():
-                limit = f"{waiting.limit_s:g} s"
-                self.finish(Exhausted(f"{self.what} did not answer within {limit} and was ended: give it less to do"))
-                return
-        if self._waiting:
-            self._check_at(min(waiting.deadline for waiting in self._waiting.values()))
+        deadline = self._since + oldest.limit_s + _GRACE_S
+        if deadline > now:
+            # Looked at again before the shortest of the others could be late, if its time began now.
+            shortest = min(waiting.limit_s for waiting in self._waiting.values())
+            self._check_at(min(deadline, now + shortest + _GRACE_S))
+            return
+        limit = f"{oldest.limit_s:g} s"
+        self.finish(Exhausted(f"{self.what} did not answer within {limit} and was ended: give it less to do"))
 
     def _told(self, body: bytes) -> EngramError:
         with contextlib.suppress(FormatError):
             return error_of(body)
         return Unavailable(f"{self.what} gave an answer that cannot be")
+
+
+def _end_newborn(nursery: Nursery, made: asyncio.Future[Newborn]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        nursery.kill(made.result())

@@ -142,6 +142,7 @@ class Residents:
         """End all processes."""
         if self._spare is not None:
             self._spare.cancel()
+            self._spare.add_done_callback(_end_unwanted)
         for task in self._shared.values():
             task.cancel()
         for resident in self._here():
@@ -151,10 +152,13 @@ class Residents:
 
     async def _load(self, student: StudentSource, execution: Execution) -> Resident:
         self._make_room()
-        data, process = await asyncio.gather(
-            asyncio.to_thread(student.read),
-            self.process(what=student.name),
-        )
+        making = asyncio.create_task(self.process(what=student.name))
+        try:
+            data = await asyncio.to_thread(student.read)
+            process = await making
+        except BaseException:
+            making.add_done_callback(_end_unwanted)
+            raise
         try:
             return await self._settle(process, student, data, execution)
         except BaseException:
@@ -166,11 +170,13 @@ class Residents:
         spare, self._spare = self._spare, None
         if spare is not None and not spare.done():
             spare.cancel()  # it still waits for its time, or is being made: one that is made now is as soon there
+            spare.add_done_callback(_end_unwanted)
             spare = None
-        process = await (spare or self._start())
-        if process.ended:
-            process = await self._start()
-        self._spare = asyncio.create_task(self._start(after_s=_SPARE_AFTER_S))
+        # One that could not be made when nobody needed it says nothing of now.
+        ready = None if spare is None or spare.cancelled() or spare.exception() else spare.result()
+        process = await self._start() if ready is None or ready.ended else ready
+        if self._spare is None:  # several students may be loaded at once: one spare is enough for all
+            self._spare = asyncio.create_task(self._start(after_s=_SPARE_AFTER_S))
         process.what = what
         return process
 
@@ -229,6 +235,12 @@ class Residents:
         self._idle = {
             key: alive for key, idle in self._idle.items() if (alive := [one for one in idle if not one.process.ended])
         }
+
+
+def _end_unwanted(making: asyncio.Task[StudentProcess]) -> None:
+    """End a process that was made for somebody who is gone."""
+    if not making.cancelled() and making.exception() is None:
+        making.result().finish(Unavailable("nobody waits for the student any more"))
 
 
 def scalars(values: Mapping[str, object]) -> dict[str, Scalar]:

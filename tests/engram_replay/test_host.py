@@ -298,17 +298,69 @@ def test_a_network_without_end_is_ended_and_the_rest_goes_on(endless: bytes):
     async def scenario(host):
         kept = await host.open(source(GRU))
         session = await host.open(source(endless))
-        with pytest.raises((Exhausted, Refused)):
+        with pytest.raises(Exhausted, match=r"did not finish within 0\.5 s"):
             await session.tick([np.ones((1, 1, 1, 3), np.float32)])
         await kept.tick([noise(1, 1)])
 
-    async def gated(host):
-        try:
-            await scenario(host)
-        except Refused:
-            return
+    run(scenario, HostLimits(call_s=0.5, allow_loops=True))
 
-    run(gated, HostLimits(call_s=0.5))
+
+def test_loops_are_let_in_only_where_the_operator_allows_them(endless: bytes):
+    async def scenario(host):
+        with pytest.raises(Refused, match="Loop"):
+            await host.open(source(endless))
+
+    run(scenario)
+
+
+def test_a_call_that_waits_for_a_long_one_of_another_session_is_answered(endless: bytes, monkeypatch):
+    monkeypatch.setattr("engram_replay.session.SMALL_S", 0.1)
+
+    async def scenario(host):
+        busy, other = await host.open(source(endless)), await host.open(source(endless))
+        tick = asyncio.create_task(busy.tick([np.ones((1, 1, 1, 3), np.float32)]))
+        await asyncio.sleep(0.1)
+        assert await other.state() == {}
+        with pytest.raises(Exhausted, match="did not finish within 3 s"):
+            await tick
+
+    run(scenario, HostLimits(call_s=3.0, allow_loops=True))
+
+
+def test_a_process_that_does_not_answer_is_ended_though_nobody_waits_any_more():
+    async def scenario(host):
+        session = await host.open(source(GRU))
+        process = session._resident.process
+        os.kill(process._newborn.pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(session.tick([noise(1, 1)]), 0.1)
+        for _ in range(100):
+            if process.ended:
+                break
+            await asyncio.sleep(0.05)
+        with pytest.raises(Exhausted, match=r"did not answer within 0\.5 s"):
+            await session.tick([noise(1, 1)])
+
+    run(scenario, HostLimits(call_s=0.5))
+
+
+def test_students_that_cannot_be_read_and_students_loaded_at_once_leave_no_process_behind():
+    def unreadable() -> bytes:
+        raise Unavailable("the bytes of the student are not there: retry")
+
+    async def scenario(host):
+        await asyncio.gather(*(host.open(source(students.gru(hidden=8, seed=seed))) for seed in range(3)))
+        for number in range(4):
+            with pytest.raises(Unavailable, match="are not there"):
+                await host.open(StudentSource(f"{number:064x}", unreadable))
+            await asyncio.sleep(0.3)
+        with pytest.raises(Unavailable, match="are not there"):
+            await host.reference(StudentSource("f" * 64, unreadable), {}, limit_s=1)
+        await asyncio.sleep(1)
+        nursery = host._residents._nursery._process.pid
+        return len(Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split())
+
+    assert run(scenario) <= 3 + 1  # those that are loaded, and a spare one for the next
 
 
 def test_a_student_that_asks_for_more_memory_than_it_may_have_is_refused(make_network):
