@@ -34,6 +34,7 @@ _SECONDS_AT_ONCE = 8
 _AT_MOST_S = 30
 """For 10,000 files of 10 KB."""
 _MODES = (0o644, 0o600, 0o755, 0o640, 0o444)
+_FOLDER_MODES = (0o755, 0o700, 0o555)
 
 
 def write_tree(top: Path, *, files: int, size: int) -> None:
@@ -49,6 +50,11 @@ def write_tree(top: Path, *, files: int, size: int) -> None:
         path.chmod(chance.choice(_MODES))
         time_ns = 1_600_000_000_000_000_000 + chance.randrange(10**17)
         os.utime(path, ns=(time_ns, time_ns))
+    (top / "session-000" / "nothing").mkdir()
+    for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+        folder.chmod(chance.choice(_FOLDER_MODES))
+        time_ns = 1_600_000_000_000_000_000 + chance.randrange(10**17)
+        os.utime(folder, ns=(time_ns, time_ns))
 
 
 def _pieces(size: int) -> Iterator[bytes]:
@@ -61,17 +67,17 @@ def _pieces(size: int) -> Iterator[bytes]:
 
 
 def require_equal(source: Path, restored: Path) -> None:
-    """Raise unless both trees have the same files, with the same bytes, times of change and modes."""
-    names = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-    found = sorted(path.relative_to(restored) for path in restored.rglob("*") if path.is_file())
+    """Raise unless both trees have the same files and folders, with the same bytes, times of change and modes."""
+    names = sorted(path.relative_to(source) for path in source.rglob("*"))
+    found = sorted(path.relative_to(restored) for path in restored.rglob("*"))
     if names != found:
-        raise SystemExit(f"{restored} has {len(found)} files, deposited were {len(names)}")
+        raise SystemExit(f"{restored} has {len(found)} files and folders, deposited were {len(names)}")
     for name in names:
         ours, theirs = source / name, restored / name
         before, after = ours.stat(), theirs.stat()
         if before.st_mtime_ns != after.st_mtime_ns or before.st_mode != after.st_mode:
             raise SystemExit(f"{theirs} came back with another time or mode: {before} and {after}")
-        if ours.read_bytes() != theirs.read_bytes():
+        if ours.is_file() and ours.read_bytes() != theirs.read_bytes():
             raise SystemExit(f"{theirs} is not what was deposited")
 
 

@@ -102,6 +102,18 @@ class Artifact:
     """Permission bits of the original, as its file system had them; 0 if unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What is known of a folder in a version, beside the artifacts in it; it may hold none."""
+
+    path: str
+    """Empty for the folder that the whole version is."""
+    time_ns: int = 0
+    """When the original was last changed, as its file system said; 0 if unknown."""
+    mode: int = 0
+    """Permission bits of the original; 0 if unknown."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """What a planner found in an artifact when it was deposited."""

@@ -375,6 +375,9 @@ def _split(lengths: bytes, data: bytes) -> list[str]:
     ends = np.cumsum(np.frombuffer(lengths, "<u4"), dtype=np.uint64).tolist()
     if (ends[-1] if ends else 0) != len(data):
         raise FormatError(f"{_WHAT} is damaged: its texts are not as long as it says")
+    if data.isascii():  # as most are: then a character is a byte, and all are decoded at once
+        text = data.decode("ascii")
+        return [text[start:end] for start, end in pairwise([0, *ends])]
     try:
         return [data[start:end].decode() for start, end in pairwise([0, *ends])]
     except UnicodeDecodeError as error:

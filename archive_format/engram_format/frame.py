@@ -88,7 +88,7 @@ def _read(
     plaintext: bytes | memoryview, codec: Callable[[int], type[Codec]]
 ) -> tuple[list[tuple[type[Codec], bytes]], int, memoryview]:
     """Return a frame's steps in the order of encoding, the size of its original, and its coded bytes."""
-    view = memoryview(plaintext)
+    view = memoryview(plaintext).toreadonly()  # the caller's, which no step may write to
     try:
         count, place, chain = view[0], 1, []
         if count > _MAX_STEPS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from engram_format.errors import FormatError, InvalidInput
 
 _KNOWN = frozenset({"deflate", "shuffle", "fletcher32"})
 _CHECKSUM_BYTES = 4
+_DEFLATED_PIECE = 2**16
+_INFLATED_PIECE = 2**20
 _SUMMED_WORDS = 2**16
 """Words summed at once: their running sums cannot overflow 64 bits."""
 
@@ -52,15 +54,31 @@ def unfilter(
     return data
 
 
-def _inflated(data: bytes | memoryview, *, limit: int, what: str) -> bytes:
+def _inflated(data: bytes | memoryview, *, limit: int, what: str) -> memoryview:
+    """Return what was deflated, of at most `limit` bytes: piece by piece, for zlib itself holds a long chunk twice."""
+    inflated, size = np.empty(limit, np.uint8), 0
+    for piece in _pieces_inflated(memoryview(data), what=what):
+        if size + len(piece) > limit:
+            raise FormatError(f"a chunk of {what} inflates to more than its {limit} bytes")
+        inflated[size : size + len(piece)] = np.frombuffer(piece, np.uint8)
+        size += len(piece)
+    return inflated[:size].data
+
+
+def _pieces_inflated(data: memoryview, *, what: str) -> Iterator[bytes]:
     stream = zlib.decompressobj()
     try:
-        inflated = stream.decompress(data, limit + 1)
+        for start in range(0, len(data), _DEFLATED_PIECE):
+            rest: bytes | memoryview = data[start : start + _DEFLATED_PIECE]
+            while len(rest) and not stream.eof:
+                yield stream.decompress(rest, _INFLATED_PIECE)
+                rest = stream.unconsumed_tail
+        while not stream.eof and (piece := stream.decompress(b"", _INFLATED_PIECE)):
+            yield piece
     except zlib.error as error:
         raise FormatError(f"a chunk of {what} is not what deflate writes: {error}") from error
-    if len(inflated) > limit or not stream.eof:
-        raise FormatError(f"a chunk of {what} inflates to more than its {limit} bytes, or is cut")
-    return inflated
+    if not stream.eof:
+        raise FormatError(f"a chunk of {what} is cut: what was deflated has no end")
 
 
 def _unshuffled(data: bytes | memoryview, width: int) -> bytes | memoryview:

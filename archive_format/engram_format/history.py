@@ -39,6 +39,8 @@ class Commit:
     """Names of runs (see `run_name`) that these replace."""
     catalogue: LocationPage | None = None
     """Where the pages of the catalogue lie, in order of path; `None` where the version has none, and manifests answer."""
+    folders: LocationPage | None = None
+    """Where the pages of what is known of its folders lie, in order of path; `None` where nothing is known."""
 
     @property
     def version_id(self) -> Digest:
@@ -47,7 +49,9 @@ class Commit:
 
     def to_bytes(self) -> bytes:
         """Encode."""
-        catalogue: dict[int, Encodable] = {} if self.catalogue is None else {14: self.catalogue.to_bytes()}
+        optional: dict[int, Encodable] = {
+            field: page.to_bytes() for field, page in ((14, self.catalogue), (15, self.folders)) if page is not None
+        }
         own: dict[int, Encodable] = {
             1: self.memory,
             2: self.number,
@@ -63,12 +67,12 @@ class Commit:
             12: self.index_adds.to_bytes(),
             13: list(self.index_drops),
         }
-        return encode(own | catalogue)
+        return encode(own | optional)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, what: str) -> Self:
         """Decode."""
-        fields = Fields.of(data, what=what, known=range(1, 15))
+        fields = Fields.of(data, what=what, known=range(1, 16))
         try:
             memory = check_name(fields.text(1), what="memory")
         except InvalidInput as error:
@@ -88,6 +92,7 @@ class Commit:
             index_adds=LocationPage.from_bytes(fields.raw(12)),
             index_drops=fields.raws(13, _RUN_NAME_BYTES),
             catalogue=LocationPage.from_bytes(fields.raw(14)) if fields.has(14) else None,
+            folders=LocationPage.from_bytes(fields.raw(15)) if fields.has(15) else None,
         )
 
 

@@ -60,6 +60,54 @@ class Perturbation:
     """How large they are; `None` for the default."""
 
 
+def named(stimulus: Mapping[str, AnyArray], ports: Sequence[MindPort]) -> Mapping[str, AnyArray]:
+    """Return the arrays of a stimulus, constants among them, by the names of the ports and in their types.
+
+    One array for the only stimulus may have the name `ONLY_PORT`; constants have no axes and may be left out. Raises
+    `InvalidInput` for names too many or too few, and for values that a port does not hold exactly.
+    """
+    driven = {port.name: port for port in ports if port.role == "stimulus"}
+    constants = {port.name: port for port in ports if port.role == "constant"}
+    given = dict(stimulus)
+    if ONLY_PORT in given and len(driven) == 1:
+        given.setdefault(next(iter(driven)), given.pop(ONLY_PORT))
+    if not driven.keys() <= given.keys() <= driven.keys() | constants.keys():
+        raise InvalidInput(
+            f"the minds take {', '.join(map(str, driven.values())) or 'nothing'}, and the stimulus has "
+            f"{', '.join(map(repr, sorted(given))) or 'nothing'}: give one array for each, by name"
+        )
+    return {name: held_exactly(array, (driven | constants)[name]) for name, array in given.items()}
+
+
+def for_minds(array: AnyArray, port: MindPort, *, minds: int) -> AnyArray:
+    """Return a stimulus as (time, mind, *step shape), without copying it.
+
+    It is (time, ...), which all minds are given, or (time, mind, ...), one for each; leading axes of a step that are 1 long
+    may be left out. Raises `InvalidInput` for another shape.
+    """
+    shape = port.step_shape
+    left_out = 0
+    while True:
+        own = shape[left_out:]
+        if _agree(array.shape[1:], own):
+            each = array[(slice(None), *[None] * (left_out + 1))]
+            return np.broadcast_to(each, (len(array), minds, *each.shape[2:]))
+        if _agree(array.shape[1:], (minds, *own)):
+            return array[(slice(None), slice(None), *[None] * left_out)]
+        if left_out == len(shape) or shape[left_out] != 1:
+            raise InvalidInput(
+                f"stimulus {port} does not take an array of shape {array.shape}: "
+                f"give (time, ...) for all minds alike, or (time, mind, ...) for {minds} minds"
+            )
+        left_out += 1
+
+
+def _agree(shape: tuple[int, ...], wanted: Sequence[int | str | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        not isinstance(length, int) or length == actual for length, actual in zip(wanted, shape, strict=True)
+    )
+
+
 def in_order(stimulus: Mapping[str, AnyArray] | AnyArray, stimuli: Sequence[MindPort], *, minds: int) -> list[AnyArray]:
     """Return the arrays of a stimulus in the order of the ports, each (step, mind, *step shape), in the port's type and C order.
 

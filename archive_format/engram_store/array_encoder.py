@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
 from engram_format.array_type import ArrayType
-from engram_format.codecs.delta import Delta
-from engram_format.codecs.fixed_point import fixed_point_of
-from engram_format.codecs.interface import UNSIGNED, Codec, NotApplicable
-from engram_format.codecs.narrow import Narrow
-from engram_format.codecs.palette import Palette
-from engram_format.codecs.planes import Planes
+from engram_format.codecs.interface import Codec, NotApplicable
 from engram_format.codecs.redeflate import Redeflate, redeflate_settings
-from engram_format.codecs.swap import Swap
 from engram_format.codecs.unshuffle import Unshuffle
-from engram_format.codecs.widen import Widen
-from engram_format.codecs.zigzag import Zigzag
 from engram_format.codecs.zstd import Zstd
 from engram_format.frame import join_frame, shorter_frame
-
-Chain = tuple[Codec, ...]
-Build = Callable[[bytes | memoryview], Chain]
-"""Makes a chain for the bytes of one frame, whose parameters may follow from them."""
+from engram_store.array_chains import LONGEST_ROW_BYTES, Candidate, Chain, Trial, Tried, candidates_for, tried
 
 _SAMPLED: Final = frozenset({0, 8, 64, 512, 4096})
 """Numbers of the frames on which all chains are tried: recordings often begin with something else than they go on with."""
 _WORTH: Final = 0.99
-"""A slower compression is taken where it leaves less than this of what the faster one does."""
-_EXCERPT_BYTES: Final = 96 * 1024
+"""A slower chain is taken where it leaves less than this of what a faster one does."""
+_EXCERPT_BYTES: Final = 32 * 1024
+_EXCERPT_ROWS: Final = 8
+"""Integers are compared on so many bytes of a sampled frame, and on so many rows, ..."""
+_SHORT_FRAME_BYTES: Final = 512 * 1024
+_SHORT_EXCERPT_ELEMENTS: Final = 6 * 1024
+"""... in a short frame on so many elements: it may be all of its recording, and trying must not take longer than coding."""
 _FLOAT_EXCERPT_BYTES: Final = 256 * 1024
-"""All chains are tried on this much of a sampled frame (a palette needs more) ..."""
-_FINALISTS: Final = 2
-"""... and the best of them on all of it: trying costs more than coding where a recording has few frames."""
-_HOPELESS: Final = 1.3
-"""For integers, a slow compression is not tried where the fast one leaves so many times the least.
-
-Tables of floats may repeat in a way that only the slow one finds, and are worth its time.
-"""
+_FLOAT_FINALISTS: Final = 2
+"""Floats are compared on that much, which a palette needs, and the best chains on the whole frame."""
 _GIVE_UP: Final = 3
 """After so many frames whose streams did not come back, if they are ..."""
 _GIVE_UP_SHARE: Final = 8
@@ -49,7 +35,6 @@ _GIVE_UP_SHARE: Final = 8
 _STREAMS_COMPARED: Final = 4
 _MOST_INFLATED: Final = 64
 """Chunks that inflate to more than so many times their length are kept as they are stored."""
-_FAST: Final = 1
 _THOROUGH: Final = 3
 
 
@@ -61,7 +46,7 @@ class ArrayEncoder:
         self._lock = threading.Lock()
         self._chosen = threading.Event()
         self._frames = 0
-        self._known = _candidates(array.dtype, lag=array.lag, row=array.row // array.item_bytes)
+        self._known: Sequence[Candidate] = candidates_for(array.dtype, lag=array.lag, row=array.row // array.item_bytes)
         self._is_float = array.dtype[1] in "fc"
         self._settings: tuple[int, int, int] | None = None
         self._opens = _opens(array)
@@ -150,79 +135,53 @@ class ArrayEncoder:
         best = self._try_all(plain) if number in _SAMPLED else self._take_chosen(plain)
         return shorter_frame((*filters, *best.chain), best.coded, original)
 
-    def _try_all(self, plain: bytes | memoryview) -> _Tried:
+    def _try_all(self, plain: bytes | memoryview) -> Tried:
         """Encode by the best of the chains that leave least of an excerpt, and put all in the order of what they leave."""
         try:
-            ranked = self._ranked(plain)
-            tried = _all_tried(ranked[:_FINALISTS], plain) or _all_tried(self._known, plain)
-            best = _best(tried)
-            whole = [one.candidate for one in sorted(tried, key=lambda one: len(one.coded))]
+            excerpt = self._excerpt(plain)
+            found = _ranked(Trial(excerpt), self._known)
+            if len(excerpt) < len(plain):
+                finalists = [one.candidate for one in found[: _FLOAT_FINALISTS if self._is_float else 1]]
+                whole = [one for candidate in finalists if (one := tried(candidate, plain)) is not None]
+                whole = sorted(whole, key=_cost) or [self._first_that_applies(plain)]
+            else:
+                whole = found
             # What did not apply here may apply later, and is tried behind what did.
-            self._known = list(dict.fromkeys([best.candidate, *whole, *ranked, *self._known]))
+            ordered = [one.candidate for one in (*whole, *found)]
+            self._known = list(dict.fromkeys([*ordered, *self._known]))
         finally:
             self._chosen.set()
-        return best
+        return whole[0]
 
-    def _ranked(self, plain: bytes | memoryview) -> list[_Candidate]:
-        """Return the chains that apply to an excerpt from the middle of a frame, by what they leave of it."""
-        size = _FLOAT_EXCERPT_BYTES if self._is_float else _EXCERPT_BYTES
-        step = self._array.row if self._array.row <= size else self._array.item_bytes
-        start = max(0, len(plain) - size) // 2 // step * step
-        excerpt = memoryview(plain)[start : start + max(1, size // step) * step]
-        tried = _all_tried([candidate for candidate in self._known if candidate.fast], excerpt)
-        sizes = {one.candidate: len(one.coded) for one in tried}
-        bound = math.inf if self._is_float else _HOPELESS * min(sizes.values())
-        slow = [one for one in self._known if one.fast_form in sizes and sizes[one.fast_form] < bound]
-        ordered = sorted((*tried, *_all_tried(slow, excerpt)), key=lambda one: len(one.coded))
-        return [one.candidate for one in ordered]
+    def _excerpt(self, plain: bytes | memoryview) -> memoryview:
+        """Return whole rows, or elements where those are long, from the middle of a frame."""
+        row = self._array.row if self._array.row <= LONGEST_ROW_BYTES else self._array.item_bytes
+        short = _SHORT_EXCERPT_ELEMENTS * self._array.item_bytes
+        whole = max(short if len(plain) < _SHORT_FRAME_BYTES else _EXCERPT_BYTES, _EXCERPT_ROWS * row)
+        size = _FLOAT_EXCERPT_BYTES if self._is_float else whole
+        start = max(0, len(plain) - size) // 2 // row * row
+        return memoryview(plain)[start : start + size // row * row] if size < len(plain) else memoryview(plain)
 
-    def _take_chosen(self, plain: bytes | memoryview) -> _Tried:
-        """Encode by the first chain that applies."""
+    def _take_chosen(self, plain: bytes | memoryview) -> Tried:
         self._chosen.wait()  # a frame that comes while the first is being tried would go through any chain
-        return next(one for candidate in self._known if (one := _tried(candidate, plain)) is not None)
+        return self._first_that_applies(plain)
+
+    def _first_that_applies(self, plain: bytes | memoryview) -> Tried:
+        return next(one for candidate in self._known if (one := tried(candidate, plain)) is not None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    build: Build
-    fast_form: _Candidate | None = None
-    """The same chain with a fast compression; `None` where this is it."""
-
-    @property
-    def fast(self) -> bool:
-        return self.fast_form is None
+def _ranked(trial: Trial, candidates: Sequence[Candidate]) -> list[Tried]:
+    """Return what became of those that apply, the best first: chains with a base only where that is good enough."""
+    found = trial.of(candidate for candidate in candidates if candidate.base is None)
+    sizes = {one.candidate: len(one.coded) for one in found}
+    least = min(sizes.values())
+    follow = [one for one in candidates if one.base in sizes and sizes[one.base] <= one.within * least]
+    return sorted((*found, *trial.of(follow)), key=_cost)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tried:
-    candidate: _Candidate
-    chain: Chain
-    coded: bytes | memoryview
-
-
-def _tried(candidate: _Candidate, data: bytes | memoryview) -> _Tried | None:
-    try:
-        chain = candidate.build(data)
-        return _Tried(candidate, chain, _through(chain, data))
-    except NotApplicable:
-        return None
-
-
-def _all_tried(candidates: Sequence[_Candidate], data: bytes | memoryview) -> list[_Tried]:
-    return [one for candidate in candidates if (one := _tried(candidate, data)) is not None]
-
-
-def _best(tried: Sequence[_Tried]) -> _Tried:
-    """Return what left least; of two that are nearly equal the one that is faster."""
-    least = min(tried, key=lambda one: len(one.coded))
-    fast = min((one for one in tried if one.candidate.fast), key=lambda one: len(one.coded), default=least)
-    return fast if len(least.coded) > _WORTH * len(fast.coded) else least
-
-
-def _through(chain: Chain, data: bytes | memoryview) -> bytes | memoryview:
-    for step in chain:
-        data = step.encode(data)
-    return data
+def _cost(one: Tried) -> float:
+    """Return what a chain leaves, more for a slow one: of two that are nearly equal the faster is taken."""
+    return len(one.coded) / one.candidate.worth
 
 
 def _first_streams(original: bytes | memoryview, pieces: Sequence[int]) -> list[memoryview]:
@@ -238,65 +197,3 @@ def _opens(array: ArrayType) -> bool:
     return names in (["shuffle"], ["deflate"], ["shuffle", "deflate"]) and all(
         len(step.parameters) == 1 and 2 <= step.parameters[0] <= 255 for step in shuffles
     )
-
-
-def _candidates(dtype: str, *, lag: int, row: int) -> list[_Candidate]:
-    """Return all chains that may suit an element type, the likeliest first; the last one always applies.
-
-    `lag` is in elements, as is `row`, how far one row of the array is from the next.
-    """
-    byte_order, kind, item = dtype[0], dtype[1], int(dtype[2:])
-    if kind == "c":
-        kind, item, lag, row = "f", item // 2, 2 * lag, 2 * row
-    before: Chain = ()
-    if item == 3:
-        before, item = (Widen(),), 4
-    elif kind in "SV" or item not in UNSIGNED:
-        return [*([_fixed(Planes(item=item))] if 2 <= item <= 255 else []), *_both()]
-    elif byte_order == ">" and item > 1:
-        before = (Swap(item=item),)
-    tail: Chain = (Zigzag(item=item),) if item == 1 else (Zigzag(item=item), Planes(item=item))
-    along, beside = Delta(item=item, lag=lag), Delta(item=item)
-    is_float = kind == "f" and item >= 4
-    found = _both(*before, along, *tail) if is_float else [_fixed(*before, along, *tail)]
-    if lag > 1:
-        found += [_fixed(*before, along, beside, *tail)]
-        found += _both(*before, beside, *tail) if is_float else [_fixed(*before, beside, *tail)]
-    if row > lag:
-        across = Delta(item=item, lag=row)
-        found += [_fixed(*before, across, *tail), _fixed(*before, across, along, *tail)]
-    found += [_fixed(*before, along, along, *tail)]
-    if item > 1:
-        found += _both(*before, Planes(item=item))
-    if is_float:
-        palette = (*before, Palette(item=item))
-        found += _both(*palette, Delta(item=2, lag=lag), Zigzag(item=2), Planes(item=2))
-        found += _both(*palette, Planes(item=2))
-        if item == 8:
-            found += [*_times(before, lag=lag, order=1), *_times(before, lag=lag, order=2)]
-            found += _both(*before, Narrow(), Planes(item=4))
-    return [*found, *_both()]
-
-
-def _fixed(*steps: Codec) -> _Candidate:
-    chain = (*steps, Zstd(level=_FAST))
-    return _Candidate(lambda _: chain)
-
-
-def _both(*steps: Codec) -> list[_Candidate]:
-    """Return a chain with a fast compression, and with a slow one."""
-    fast, chain = _fixed(*steps), (*steps, Zstd(level=_THOROUGH))
-    return [fast, _Candidate(lambda _: chain, fast_form=fast)]
-
-
-def _times(before: Chain, *, lag: int, order: int) -> list[_Candidate]:
-    def builder(level: int) -> Build:
-        def build(data: bytes | memoryview) -> Chain:
-            codec = fixed_point_of(_through(before, data))
-            differences = order * (Delta(item=8, lag=lag),)
-            return (*before, codec, *differences, Zigzag(item=8), Planes(item=8), Zstd(level=level))
-
-        return build
-
-    fast = _Candidate(builder(_FAST))
-    return [fast, _Candidate(builder(_THOROUGH), fast_form=fast)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self
 
-from engram_format.catalog import ArtifactSpec, Kind
+from engram_format.catalog import ArtifactSpec, Folder, Kind
 from engram_format.catalogue import CatalogueRow
 from engram_format.codecs import Zstd
 from engram_format.errors import Conflict, InvalidInput
+from engram_format.folders import folders_above
 from engram_format.history import Commit, History, run_name
 from engram_format.ids import ContentId, Digest, ObjectName, SessionId
 from engram_format.index import IndexRun
@@ -23,13 +24,15 @@ from engram_format.session import SessionKey
 from engram_store.backend import exists
 from engram_store.catalogue import row_of, write_catalogue
 from engram_store.dedup import KnownContent, mergeable, read_runs
+from engram_store.folders import write_folders
 from engram_store.frames import FrameReader
-from engram_store.packing import PackWriter, encode_verified
+from engram_store.packing import WORDS_BYTES, WORDS_LEVEL, PackWriter, encode_verified
 from engram_store.rows import Rows
 from engram_store.tree import read_tree
 from engram_store.vault import VaultStore
 
 _META_ROLE: Final = "meta"
+_LEVEL: Final = 3
 _SALT_BYTES: Final = 16
 _DESCRIPTION_FRAME_BYTES: Final = 2 * 2**20
 
@@ -128,7 +131,8 @@ class MetaWriter:
     def add(self, body: bytes) -> Location:
         """Store one encoded object as a frame."""
         content = ContentId.of(body, id_key=self._store.id_key)
-        return self._packs.add(encode_verified(body, (Zstd(level=3),)), content=content, trail_bytes=0)
+        level = WORDS_LEVEL if len(body) <= WORDS_BYTES else _LEVEL
+        return self._packs.add(encode_verified(body, (Zstd(level=level),)), content=content, trail_bytes=0)
 
     def finish(self) -> list[ObjectName]:
         """Put everything; return the names of the objects."""
@@ -160,14 +164,15 @@ def commit_session(
     parity: bool,
     clock: Callable[[], int],
     entropy: Callable[[int], bytes],
+    folders: Mapping[str, Folder] = MappingProxyType({}),
     based_on: History | None = None,
     follow: Callable[[History], Sequence[Item]] | None = None,
 ) -> Commit:
     """Describe the session's artifacts and append them as the memory's next version; return it.
 
-    Idempotent by session. A writer that finds its slot taken reads what was written there and tries the next one. Where
-    what is committed depends on the version before it, that is the newest of `based_on`, and `follow` says what it is
-    after another writer's.
+    `folders` holds what is known of folders in it, by path. Idempotent by session. A writer that finds its slot taken reads
+    what was written there and tries the next one. Where what is committed depends on the version before it, that is the
+    newest of `based_on`, and `follow` says what it is after another writer's.
     """
     history = based_on or store.refresh()
     runs = read_runs(frames, mergeable(history))
@@ -176,7 +181,7 @@ def commit_session(
     with MetaWriter(store, key, session, parity=parity, entropy=entropy) as writer:
         described = _describe(writer, ended)
         index_adds = LocationPage.of(writer.add(piece.to_bytes()) for piece in index.pieces())
-        tree = _write_tree(writer, frames, history, memory, described)
+        tree = _write_tree(writer, frames, history, memory, described, folders)
         packs = [*packs, *writer.finish()]
     while True:
         if session in history.sessions:
@@ -203,6 +208,7 @@ def commit_session(
             index_adds=index_adds,
             index_drops=index_drops,
             catalogue=tree.catalogue,
+            folders=tree.folders,
         )
         if _append(store, history, key, session, commit, salt=entropy(_SALT_BYTES)):
             store.refresh()
@@ -213,7 +219,7 @@ def commit_session(
                 if follow is not None:
                     ended = follow(newer)
                     described = _describe(writer, ended)
-                tree = _write_tree(writer, frames, newer, memory, described)
+                tree = _write_tree(writer, frames, newer, memory, described, folders)
                 packs = [*packs, *writer.finish()]
         history = newer
 
@@ -229,11 +235,12 @@ class _Described:
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """The tree of a version as it is written, and its catalogue."""
+    """The tree of a version as it is written, its catalogue and its folders."""
 
     pages: LocationPage
     artifacts: int
     catalogue: LocationPage | None
+    folders: LocationPage | None
 
 
 def _describe(writer: MetaWriter, ended: Iterable[Item]) -> dict[str, _Described]:
@@ -272,7 +279,12 @@ def _write_description(writer: MetaWriter, description: Description) -> Location
 
 
 def _write_tree(
-    writer: MetaWriter, frames: FrameReader, history: History, memory: str, described: Mapping[str, _Described]
+    writer: MetaWriter,
+    frames: FrameReader,
+    history: History,
+    memory: str,
+    described: Mapping[str, _Described],
+    folders: Mapping[str, Folder],
 ) -> _Tree:
     """Write the tree of the next version: the newest one's entries, with ours in place of those of the same path."""
     versions = history.commits.get(memory, ())
@@ -286,7 +298,8 @@ def _write_tree(
         pages.append(writer.add(TreePage(tuple(page), located).to_bytes()))
     rows = {path: item.row for path, item in described.items()}
     catalogue = write_catalogue(writer.add, frames, newest, before.values, rows)
-    return _Tree(LocationPage.of(pages), len(entries), catalogue)
+    folders_at = write_folders(writer.add, frames, newest, folders, entries)
+    return _Tree(LocationPage.of(pages), len(entries), catalogue, folders_at)
 
 
 def _first_free(store: VaultStore, key: SessionKey) -> int:
@@ -298,8 +311,6 @@ def _first_free(store: VaultStore, key: SessionKey) -> int:
 def _check_folders(paths: Mapping[str, object]) -> None:
     """Raise `InvalidInput` where one path is an artifact and a folder of others: such a version could not be restored."""
     for path in paths:
-        folder = path
-        while "/" in folder:
-            folder = folder.rpartition("/")[0]
+        for folder in folders_above(path):
             if folder in paths:
                 raise InvalidInput(f"{path!r} cannot lie below {folder!r}, which is an artifact: choose another path")

@@ -12,18 +12,19 @@ import hashlib
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self
 
 from engram_format.address import check_name, check_note, check_path, check_sha256
-from engram_format.catalog import ArtifactSpec, Kind, Metadata
+from engram_format.catalog import ArtifactSpec, Folder, Kind, Metadata
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
 from engram_format.consent import check_consent
 from engram_format.errors import Conflict, Damaged, InvalidInput, Precondition
+from engram_format.folders import check_folder
 from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
@@ -35,7 +36,7 @@ from engram_store.commit import Ended, commit_session
 from engram_store.cutting import Cutter, Piece
 from engram_store.dedup import KnownContent
 from engram_store.frames import FrameReader
-from engram_store.packing import EncodedFrame, PackWriter, encode_verified, verified
+from engram_store.packing import WORDS_BYTES, WORDS_LEVEL, EncodedFrame, PackWriter, encode_verified, verified
 from engram_store.rows import Rows
 from engram_store.trail import Found, Resumed, Trail, find_session
 from engram_store.vault import VaultStore
@@ -47,6 +48,9 @@ _OPAQUE_LEVEL: Final = 3
 _LONG_LEVEL: Final = 1
 _LONG_BYTES: Final = 64 * 2**20
 """Plain bytes of longer artifacts are compressed fast: a rig's raw samples must not wait for the last per cent."""
+_SHORT_LEVEL: Final = 5
+_SHORT_BYTES: Final = 2 * 2**20
+"""In an artifact as short, a cut between two frames costs a per cent, which a little more time brings back."""
 _GAP_LEVEL: Final = 9
 _GAP_BYTES: Final = 512 * 1024
 """What lies between arrays is short, and mostly words: headers, attributes, a cached schema."""
@@ -86,8 +90,12 @@ class _Current:
 
     def level_for(self, piece: Piece) -> int:
         """Return how thoroughly bytes are compressed of which nothing is assumed."""
+        if len(piece.data) <= WORDS_BYTES:
+            return WORDS_LEVEL
         if self.plan.arrays and len(piece.data) <= _GAP_BYTES:
             return _GAP_LEVEL
+        if self.plan.size <= _SHORT_BYTES:
+            return _SHORT_LEVEL
         return _LONG_LEVEL if self.plan.size > _LONG_BYTES else _OPAQUE_LEVEL
 
     @property
@@ -261,13 +269,17 @@ class DepositSession:
         spec = replace(ended.spec, metadata=check_metadata(metadata))
         self._ended[path] = replace(ended, spec=spec, description=description)
 
-    def commit(self, *, message: str, author: str) -> Commit:
-        """Store what is left and append the version to the log; repeating it returns the same version."""
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Commit:
+        """Store what is left and append the version to the log; repeating it returns the same version.
+
+        `folders` says what is known of folders in it, those that hold nothing among them.
+        """
         if self._committed is not None:
             return self._committed
         packs = self._writer()
         check_note(message, what="message")
         check_note(author, what="author")
+        known = {folder.path: check_folder(folder) for folder in folders}
         if self._current is not None:
             raise Precondition(f"artifact {self._current.spec.path!r} is not ended: end it before the session commits")
         if not self._ended:
@@ -285,6 +297,7 @@ class DepositSession:
             packs=list(packs.names),
             message=message,
             author=author,
+            folders=known,
             parity=self._parity,
             clock=self._clock,
             entropy=self._entropy,

@@ -18,6 +18,7 @@ from engram_format.ids import ObjectName
 from engram_format.location import Location, PackRef
 from engram_format.pack import PackCipher, PackHeader
 from engram_store.backend import Span
+from engram_store.gathering import Gathering
 from engram_store.vault import VaultStore
 from engram_store.workers import Workers
 
@@ -33,9 +34,18 @@ _MAX_SPAN_ORIGINALS: Final = 8 * 2**20
 """... and as long as their originals have no more than this together."""
 _SPANS_AHEAD: Final = 4
 """Spans fetched and decoded ahead of the reader: bounds the memory of a read."""
+_SOON_ORIGINALS: Final = 8 * 2**20
+"""Of what somebody waits for, so many bytes of originals are fetched in short runs, in parts side by side ..."""
+_SHORT_ORIGINALS: Final = 2**20
+"""... of which each has originals of so many bytes together, or is one frame ..."""
+_LATER_ORIGINALS: Final = 3 * 2**20
+"""... and the rest in runs of this length."""
+_ORIGINALS_AHEAD: Final = 16 * 2**20
+"""Originals on their way for such a reader, or one run: bounds its memory, also where frames are long."""
 _WINDOW_BYTES: Final = 128 * 1024
 """With a single small frame so much is fetched of what lies before it: a tree stands behind the manifests that it names."""
 _WINDOWS: Final = 8
+_CIPHERS: Final = 64
 _CACHED_FRAMES: Final = 64
 _MAX_CACHED_FRAME_BYTES: Final = 256 * 1024
 
@@ -64,6 +74,10 @@ class _Run:
         first, last = self.frames[0].place, self.frames[-1].place
         return Span(first.offset, last.offset + last.length - first.offset)
 
+    @property
+    def originals(self) -> int:
+        return sum(frame.place.raw_size for frame in self.frames)
+
 
 class FrameReader:
     """Reads the frames of one vault. Thread-safe; holds a few small frames and one repaired pack."""
@@ -74,6 +88,7 @@ class FrameReader:
         self._lock = threading.Lock()
         self._cache: OrderedDict[Location, bytes] = OrderedDict()
         self._windows: OrderedDict[PackRef, tuple[Span, bytes]] = OrderedDict()
+        self._ciphers: OrderedDict[PackRef, PackCipher] = OrderedDict()
         self._repairing = threading.Lock()
         self._repaired: tuple[ObjectName, bytes] | None = None
 
@@ -92,26 +107,27 @@ class FrameReader:
                     self._cache.popitem(last=False)
         return data
 
-    def stream(
-        self, locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIGINALS
-    ) -> Iterator[bytes | memoryview]:
-        """Yield the originals of frames in order, fetching a bounded number of spans ahead.
-
-        A span has originals of at most `span_originals` bytes together, or one frame: short ones come sooner, in parallel.
-        """
-        for originals in self._ahead(_runs(locations, span_originals=span_originals), self._read_run):
+    def stream(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview]:
+        """Yield the originals of frames in order, fetching a bounded number of spans ahead."""
+        for originals in self._ahead(_runs(locations), self._read_run):
             yield from originals
 
-    def stream_elements(
-        self, locations: Iterable[Location], *, span_originals: int
-    ) -> Iterator[bytes | memoryview | Unfiltered]:
-        """Yield frames as `stream` does, but chunks without the filters of their file where a frame holds them so."""
-        for elements in self._ahead(_runs(locations, span_originals=span_originals), self._read_elements):
+    def stream_soon(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview]:
+        """Yield the originals of frames in order, as `stream` does, but the first of them as soon as can be.
+
+        These are fetched frame by frame, and each in parts, all side by side; what comes later is fetched in longer spans.
+        """
+        for originals in self._soon(locations, _original):
+            yield from originals
+
+    def stream_elements(self, locations: Iterable[Location]) -> Iterator[bytes | memoryview | Unfiltered]:
+        """Yield frames as `stream_soon` does, but chunks without the filters of their file where a frame holds them so."""
+        for elements in self._soon(locations, _elements):
             yield from elements
 
     def stream_each(self, locations: Iterable[Location]) -> Generator[bytes | memoryview | Damaged, None, None]:
         """Yield the originals of frames in order, and for one that cannot be read the error, after which the others follow."""
-        for originals in self._ahead(_runs(locations, span_originals=_MAX_SPAN_ORIGINALS), self._read_each):
+        for originals in self._ahead(_runs(locations), self._read_each):
             yield from originals
 
     def _ahead(self, runs: Iterable[_Run], read: Callable[[_Run], list[ReadT]]) -> Iterator[list[ReadT]]:
@@ -126,6 +142,36 @@ class FrameReader:
         finally:
             for future in ahead:
                 future.cancel()
+
+    def _soon(
+        self, locations: Iterable[Location], decode: Callable[[bytes | memoryview, Location], ReadT]
+    ) -> Iterator[list[ReadT]]:
+        ahead: deque[tuple[int, Gathering[list[ReadT]]]] = deque()
+        held = begun = 0
+        try:
+            for run in _short_runs(locations):
+                while ahead and held + run.originals > _ORIGINALS_AHEAD:
+                    size, first = ahead.popleft()
+                    held -= size
+                    yield first.result()
+                ahead.append((run.originals, self._gather(run, decode, in_parts=begun < _SOON_ORIGINALS)))
+                held, begun = held + run.originals, begun + run.originals
+            while ahead:
+                yield ahead.popleft()[1].result()
+        finally:
+            for _, gathering in ahead:
+                gathering.cancel()
+
+    def _gather(
+        self, run: _Run, decode: Callable[[bytes | memoryview, Location], ReadT], *, in_parts: bool
+    ) -> Gathering[list[ReadT]]:
+        return Gathering(
+            self._workers,
+            run.span,
+            fetch=lambda span: self._get(run.pack, span),
+            make=lambda whole: self._fetch(run, lambda _pack, _span: whole(), decode),
+            in_parts=in_parts,
+        )
 
     def _from_window(self, pack: PackRef, span: Span) -> bytes | memoryview:
         """Return a span of a pack out of what was fetched with another one near it, else fetch what lies before it too."""
@@ -159,9 +205,6 @@ class FrameReader:
     def _read_run(self, run: _Run) -> list[bytes | memoryview]:
         return self._fetch(run, self._get, _original)
 
-    def _read_elements(self, run: _Run) -> list[bytes | memoryview | Unfiltered]:
-        return self._fetch(run, self._get, _elements)
-
     def _fetch(self, run: _Run, get: Get, decode: Callable[[bytes | memoryview, Location], ReadT]) -> list[ReadT]:
         cipher = self._cipher(run.pack)
         span = run.span
@@ -179,9 +222,17 @@ class FrameReader:
         return self._decode(cipher, run.frames, memoryview(whole), decode, base=0)
 
     def _cipher(self, pack: PackRef) -> PackCipher:
+        with self._lock:
+            if pack in self._ciphers:
+                self._ciphers.move_to_end(pack)
+                return self._ciphers[pack]
         key = self._store.session_key(pack.session)
-        header = PackHeader.of(key, vault=self._store.vault, session=pack.session, pack=pack.pack)
-        return PackCipher(key, header)
+        cipher = PackCipher(key, PackHeader.of(key, vault=self._store.vault, session=pack.session, pack=pack.pack))
+        with self._lock:
+            self._ciphers[pack] = cipher
+            while len(self._ciphers) > _CIPHERS:
+                self._ciphers.popitem(last=False)
+        return cipher
 
     @staticmethod
     def _decode(
@@ -233,8 +284,20 @@ def _elements(plaintext: bytes | memoryview, frame: Location) -> bytes | memoryv
     return Unfiltered(memoryview(chunks).toreadonly(), filters)
 
 
-def _runs(locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIGINALS) -> Iterator[_Run]:
-    """Join frames that lie side by side in a pack, up to a span's length."""
+def _short_runs(locations: Iterable[Location]) -> Iterator[_Run]:
+    """Join frames to runs: the first few of about a frame, so that they are soon there, and longer ones after these."""
+    begun = 0
+
+    def longest() -> int:
+        return _SHORT_ORIGINALS if begun < _SOON_ORIGINALS else _LATER_ORIGINALS
+
+    for run in _runs(locations, longest):
+        begun += run.originals
+        yield run
+
+
+def _runs(locations: Iterable[Location], longest: Callable[[], int] = lambda: _MAX_SPAN_ORIGINALS) -> Iterator[_Run]:
+    """Join frames that lie side by side in a pack, up to a span's length and the bytes of originals that `longest` tells."""
     run: list[Location] = []
     size = originals = 0
     for location in locations:
@@ -244,7 +307,7 @@ def _runs(locations: Iterable[Location], *, span_originals: int = _MAX_SPAN_ORIG
             and location.pack == last.pack
             and location.place.offset == last.place.offset + last.place.length
             and size + location.place.length <= _MAX_SPAN_BYTES
-            and originals + location.place.raw_size <= span_originals
+            and originals + location.place.raw_size <= longest()
         )
         if run and not joins:
             yield _Run(run[0].pack, tuple(run))

@@ -95,6 +95,8 @@ class Keystore:
             raise NotFound(
                 f"there is no vault {name!r} in this archive: 'engram vault ls' lists those that are"
             ) from error
+        # Nearly every vault has one key, the first: it is fetched while it is still being listed.
+        first = workers.submit(self._unwrap, tag, vault, 0)
         prefix = f"vaults/{tag}/{vault}/"
         epochs = [
             int(parts[0], 16)
@@ -106,7 +108,9 @@ class Keystore:
         ]
         if not epochs:
             raise Denied(f"identity {self._fingerprint} cannot open vault {name!r}: its key is not sealed to it")
-        return dict(zip(epochs, workers.map(partial(self._unwrap, tag, vault), epochs), strict=True))
+        later = [epoch for epoch in epochs if epoch]
+        keys = dict(zip(later, workers.map(partial(self._unwrap, tag, vault), later), strict=True))
+        return keys | {0: first.result()} if 0 in epochs else keys
 
     def tags(self) -> Iterator[NameTag]:
         """Yield the tags of all vaults that have a key for this identity."""

@@ -28,6 +28,9 @@ from engram_store.vault import VaultStore
 _BUFFERS: Final = 2
 _FAULTY: Final = "the memory or the processor of this machine is faulty; deposit on another one"
 DATA_ROLE: Final = "data"
+WORDS_LEVEL: Final = 12
+WORDS_BYTES: Final = 8 * 1024
+"""Bytes as few as that, often words, are compressed thoroughly: it takes less than half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)

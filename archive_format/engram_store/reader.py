@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engram_format.catalog import Folder
 from engram_format.catalogue import CataloguePage
 from engram_format.errors import Damaged, InvalidInput, NotFound
 from engram_format.history import Commit, History
@@ -19,6 +20,7 @@ from engram_format.location import Location, LocationPage
 from engram_format.manifest import Manifest, TreeEntry
 from engram_format.series import Description
 from engram_store.catalogue import catalogue_pages, read_description
+from engram_store.folders import read_folders
 from engram_store.frames import FrameReader
 from engram_store.recipe import Recipe
 from engram_store.tree import TreeReader
@@ -62,6 +64,12 @@ class VaultReader:
                 return  # all that come now are no longer in the folder
             if entry.path > after and (below is None or entry.path == below or entry.path.startswith(f"{below}/")):
                 yield Found(commit, entry, location)
+
+    def folders(self, commit: Commit, *, below: str | None = None) -> Iterator[Folder]:
+        """Yield what is known of the folders of a version, or of the folder `below` and those in it, by path."""
+        for folder in read_folders(self.frames, commit):
+            if below is None or folder.path == below or folder.path.startswith(f"{below}/"):
+                yield folder
 
     def find(self, commit: Commit, path: str) -> Found:
         """Return the artifact at a path; raises `NotFound` with the paths that look most alike."""

@@ -1,31 +1,35 @@
-"""An archive: one root in a storage, its keystore, and the vaults that an identity can open."""
+"""An archive: one root in a storage, its keystore, and the vaults that an identity can open.
+
+What only writing needs is loaded when something is written, for a command that looks is to answer at once.
+"""
 
 from __future__ import annotations
 
-import importlib.resources
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engram_format.address import check_name
 from engram_format.descriptor import DESCRIPTOR_KEY, SPECIFICATION_KEY, ArchiveId, Descriptor
 from engram_format.errors import AlreadyExists, Damaged, NotFound
-from engram_format.history import Commit
 from engram_format.identity import Identity
 from engram_format.ids import SessionId
 from engram_format.keys import ArchiveKeys, NameTag, VaultKeys
-from engram_store.annotation import Annotation, annotate
 from engram_store.backend import Backend, exists
-from engram_store.deposit import DepositSession
 from engram_store.keystore import Keystore
 from engram_store.probe import require_put_if_absent
 from engram_store.reader import VaultReader
 from engram_store.vault import VaultStore
 from engram_store.workers import Workers
 from engram_store.wrappers import Prefixed
+
+if TYPE_CHECKING:
+    from engram_format.history import Commit
+    from engram_store.annotation import Annotation
+    from engram_store.deposit import DepositSession
 
 
 class Repository:
@@ -136,6 +140,8 @@ class Repository:
 
     def open_deposit(self, vault: str, memory: str, *, session: SessionId) -> DepositSession:
         """Open or resume a deposit session into a memory of a vault."""
+        from engram_store.deposit import DepositSession
+
         reader = self.vault(vault)
         self._require_probed()
         return DepositSession(
@@ -153,6 +159,8 @@ class Repository:
         self, vault: str, memory: str, path: str, annotation: Annotation, *, message: str, author: str
     ) -> Commit:
         """Append a version in which one artifact has other metadata; return it."""
+        from engram_store.annotation import annotate
+
         reader = self.vault(vault)
         self._require_probed()
         return annotate(
@@ -198,6 +206,8 @@ class Repository:
 
 def specification() -> str:
     """Return the text of SPEC.md, which every archive carries."""
+    import importlib.resources
+
     packaged = importlib.resources.files("engram_format") / "SPEC.md"
     if packaged.is_file():
         return packaged.read_text("utf-8")

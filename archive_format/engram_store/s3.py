@@ -28,6 +28,7 @@ from engram_format.errors import InvalidInput, Precondition
 from engram_store.backend import Buffer, ObjectStat, Span
 from engram_store.object_key import checked_key, checked_prefix, ends_before, key_is_taken
 from engram_store.s3_errors import S3Task, answers_range_error, answers_taken, error_for_answer, error_for_transport
+from engram_store.s3_get import SignedGets
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -43,7 +44,7 @@ Settings = tuple[str | None, tuple[tuple[str, str], ...], tuple[tuple[int, int],
 _loader = botocore.loaders.create_loader()
 """Holds the description of S3, which takes long to read."""
 _clients_lock = threading.Lock()
-_clients: OrderedDict[Settings, S3Client] = OrderedDict()
+_clients: OrderedDict[Settings, tuple[S3Client, SignedGets]] = OrderedDict()
 
 
 class S3Backend:
@@ -58,7 +59,7 @@ class S3Backend:
         self._bucket = bucket
         with self._errors("use"):
             try:
-                self._client = _client(endpoint_url or os.environ.get("ENGRAM_S3_ENDPOINT_URL") or None)
+                self._client, self._gets = _client(endpoint_url or os.environ.get("ENGRAM_S3_ENDPOINT_URL") or None)
             except ValueError as error:
                 raise InvalidInput(
                     "the endpoint for S3 is no URL; set ENGRAM_S3_ENDPOINT_URL to one such as https://s3.example.org"
@@ -73,19 +74,15 @@ class S3Backend:
         """Return the object, or the bytes of `span`, which is all that crosses the network."""
         checked_key(key)
         with self._errors("read", key):
-            if span is None:
-                return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             try:
-                answer = self._client.get_object(
-                    Bucket=self._bucket, Key=key, Range=f"bytes={span.start}-{span.stop - 1}"
+                found = self._gets.get(
+                    self._bucket, key, span, check_range=lambda told: self._check_range(key, span, told)
                 )
+                return self._get_by_boto(key, span) if found is None else found
             except ClientError as error:
-                if not answers_range_error(error):
+                if span is None or not answers_range_error(error):
                     raise
                 raise ends_before(self.url, key, span=span, size=self.stat(key).size) from error
-            with contextlib.closing(answer["Body"]) as body:
-                self._check_range(key, span, answer.get("ContentRange", ""))
-                return body.read()
 
     def put_if_absent(self, key: str, value: Buffer) -> None:
         """Create the object with one conditional PUT; the server checks a checksum of what arrives."""
@@ -121,6 +118,14 @@ class S3Backend:
         with self._errors("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
+    def _get_by_boto(self, key: str, span: Span | None) -> bytes:
+        if span is None:
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={span.start}-{span.stop - 1}")
+        with contextlib.closing(answer["Body"]) as body:
+            self._check_range(key, span, answer.get("ContentRange", ""))
+            return body.read()
+
     def _pages(self, prefix: str, start_after: str) -> Iterator[ObjectStat]:
         while True:
             with self._errors("list", prefix):
@@ -138,8 +143,10 @@ class S3Backend:
             if not page.get("Contents"):
                 raise Precondition(f"{self.url} says that a listing goes on but lists nothing more; use another store")
 
-    def _check_range(self, key: str, span: Span, content_range: str) -> None:
+    def _check_range(self, key: str, span: Span | None, content_range: str) -> None:
         """Refuse an answer that carries other bytes than were asked for, before reading any."""
+        if span is None:
+            return
         found = _CONTENT_RANGE.fullmatch(content_range)
         if found is None or int(found[1]) != span.start:
             raise Precondition(f"{self.url} does not answer requests for a range of bytes; use another store")
@@ -157,7 +164,7 @@ class S3Backend:
             raise error_for_transport(error, S3Task(doing, self._bucket, key)) from error
 
 
-def _client(endpoint_url: str | None) -> S3Client:
+def _client(endpoint_url: str | None) -> tuple[S3Client, SignedGets]:
     """Return a client for the settings as they are now: the one made before, if nothing has changed since.
 
     Making one takes boto3 longer than most reads take; clients may be shared by threads.
@@ -174,7 +181,11 @@ def _client(endpoint_url: str | None) -> S3Client:
 
 def _settings(endpoint_url: str | None) -> Settings:
     """Return all that a client is made from: the environment, and when the files that it may name were changed."""
-    told = {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name in ("HOME", "PATH")}
+    told = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AWS_") or name.upper().endswith("_PROXY") or name in ("HOME", "PATH", "REQUESTS_CA_BUNDLE")
+    }
     files = [
         Path(told.get(name, default)).expanduser()
         for name, default in (
@@ -193,11 +204,16 @@ def _changed(file: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def _connect(endpoint_url: str | None) -> S3Client:
+def _connect(endpoint_url: str | None) -> tuple[S3Client, SignedGets]:
     """Return a client of its own session, so that threads and tests share no settings."""
     core = botocore.session.Session()
     core.register_component("data_loader", _loader)
-    session = boto3.Session(botocore_session=core)
+    client = _new_client(boto3.Session(botocore_session=core), endpoint_url)
+    gets = SignedGets(client, core, connect_s=_CONNECT_TIMEOUT_S, read_s=_READ_TIMEOUT_S, connections=_CONNECTIONS)
+    return client, gets
+
+
+def _new_client(session: boto3.Session, endpoint_url: str | None) -> S3Client:
     config = Config(
         connect_timeout=_CONNECT_TIMEOUT_S,
         read_timeout=_READ_TIMEOUT_S,

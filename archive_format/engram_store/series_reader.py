@@ -13,20 +13,19 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engram_format.array_type import Filter
 from engram_format.errors import Damaged
 from engram_format.location import Location
 from engram_format.series import Chunked, Series
 from engram_format.slicing import Block, Extent, Numbers, Selection, blocks
+from engram_store.budget import Budget
 from engram_store.frames import FrameReader, Unfiltered
 from engram_store.recipe import Piece, Recipe
 
 _MAX_SHARED_FRAMES: Final = 64
 """Up to so many frames are held from one block of a slice to the next, which often needs the last of them again."""
-
-_SPAN_ORIGINALS: Final = 3 * 2**20
-"""A slice is short: its frames are fetched and decoded in parallel rather than in few long spans."""
 
 
 Held = memoryview | Unfiltered
@@ -63,15 +62,24 @@ class FrameCache:
 
 
 def read_series(
-    frames: FrameReader, recipe: Recipe, series: Series, selection: Selection, *, size: int, cache: FrameCache
+    frames: FrameReader,
+    recipe: Recipe,
+    series: Series,
+    selection: Selection,
+    *,
+    size: int,
+    cache: FrameCache,
+    budget: Budget,
 ) -> Generator[Numbers, None, None]:
     """Yield the blocks of a slice along time, at least one: numbers (time, channel, ...) as they are stored.
 
-    `size` is the artifact's, in bytes. What is yielded may be read-only.
+    `size` is the artifact's, in bytes. What is yielded may be read-only. `budget` bounds what all slices decode at once.
     """
     with closing(_Slice(frames, recipe, series, selection, size=size, cache=cache)) as planned:
         while (step := planned.next_step()) is not None:
-            yield step.block.numbers(planned.buffers(step))
+            with budget.taking(step.largest):
+                numbers = step.block.numbers(planned.buffers(step))
+            yield numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,11 @@ class _Step:
 
     block: Block
     pieces: list[list[tuple[Piece, int]]]
+
+    @property
+    def largest(self) -> int:
+        """Bytes that one extent takes, with its filters and without them, at the most."""
+        return max((extent.stop - extent.start + extent.unfiltered for extent in self.block.extents), default=0)
 
 
 class _Slice:
@@ -91,6 +104,7 @@ class _Slice:
         self._frames, self._recipe, self._cache = frames, recipe, cache
         storage = series.storage
         self._chunks = storage.offsets if isinstance(storage, Chunked) and storage.filters else None
+        self._offsets: NDArray[np.uint64] | None = None  # of all chunks in their order, sorted once they are needed
         self._what, self._size = f"series {series.info.name!r:.200}", size
         self._blocks = blocks(series, selection)
         self._planned: deque[_Step] = deque()
@@ -102,9 +116,7 @@ class _Slice:
         self._shared: dict[int, int] = {}
         locations = self._locations()
         self._stream: Iterator[bytes | memoryview | Unfiltered] = (
-            frames.stream_elements(locations, span_originals=_SPAN_ORIGINALS)
-            if self._chunks is not None
-            else frames.stream(locations, span_originals=_SPAN_ORIGINALS)
+            frames.stream_elements(locations) if self._chunks is not None else frames.stream_soon(locations)
         )
 
     def close(self) -> None:
@@ -121,28 +133,46 @@ class _Slice:
     def buffers(self, step: _Step) -> Iterator[bytes | memoryview]:
         """Yield the bytes of a block's extents without filters, in order."""
         for number, (extent, pieces) in enumerate(zip(step.block.extents, step.pieces, strict=True)):
-            held = [(piece, self._frame(key)) for piece, key in pieces]
-            for _, key in pieces:
+            if len(pieces) == 1:
+                piece, key = pieces[0]
+                frame = self._frame(key)
                 self._release(key)
-            chunk = self._chunk(extent, *held[0]) if len(held) == 1 else None
-            if chunk is not None:
-                yield chunk
-                continue
-            parts = [
-                self._original(frame, piece)[max(extent.start - piece.start, 0) : extent.stop - piece.start]
-                for piece, frame in held
-            ]
-            yield step.block.unfilter(number, parts[0] if len(parts) == 1 else b"".join(parts))
+                chunk = self._chunk(extent, piece, frame)
+                yield step.block.unfilter(number, self._part(extent, piece, frame)) if chunk is None else chunk
+            else:
+                yield step.block.unfilter(number, self._joined(extent, pieces))
+
+    def _joined(self, extent: Extent, pieces: list[tuple[Piece, int]]) -> memoryview:
+        """Return an extent out of several frames: each is copied when it arrives, while others are decoded, and let go."""
+        whole = np.empty(extent.stop - extent.start, np.uint8)
+        for piece, key in pieces:
+            frame = self._frame(key)
+            self._release(key)
+            start = max(piece.start - extent.start, 0)
+            part = np.frombuffer(self._part(extent, piece, frame), np.uint8)
+            whole[start : min(piece.stop, extent.stop) - extent.start] = part  # lets other threads work meanwhile
+        return whole.data
+
+    def _part(self, extent: Extent, piece: Piece, frame: Held) -> memoryview:
+        """Return what a frame holds of an extent."""
+        return self._original(frame, piece)[max(extent.start - piece.start, 0) : extent.stop - piece.start]
 
     def _chunk(self, extent: Extent, piece: Piece, frame: Held) -> memoryview | None:
         """Return a chunk without filters out of a frame that holds it so; `None` where it does not."""
         if self._chunks is None or not isinstance(frame, Unfiltered) or not _same(frame.filters, extent.filters):
             return None
-        inside = np.sort(self._chunks[(self._chunks >= piece.start) & (self._chunks < piece.stop)])
-        place, size = int(np.searchsorted(inside, extent.start)), extent.unfiltered
-        if len(frame.chunks) != len(inside) * size or inside[0] != piece.start or inside[place] != extent.start:
+        if self._offsets is None:
+            self._offsets = np.sort(self._chunks, kind="stable")  # which is quick where they are in order already
+        wanted = np.array([piece.start, extent.start, piece.stop], np.uint64)  # of their type, lest all be converted
+        first, place, end = np.searchsorted(self._offsets, wanted).tolist()
+        size = extent.unfiltered
+        if (
+            len(frame.chunks) != (end - first) * size
+            or self._offsets[first] != piece.start
+            or self._offsets[place] != extent.start
+        ):
             return None  # the frame holds other chunks than the description says
-        return frame.chunks[place * size : (place + 1) * size]
+        return frame.chunks[(place - first) * size : (place - first + 1) * size]
 
     def _original(self, frame: Held, piece: Piece) -> memoryview:
         if isinstance(frame, Unfiltered):

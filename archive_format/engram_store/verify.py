@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -63,6 +64,10 @@ def verify_versions(
                 yield _verify_artifact(pieces, subject=f"{version}:{found.entry.path}")
         except Damaged as error:
             yield Finding(version, FindingKind.LOST, 0, f"its tree cannot be read: {error}")
+        try:
+            deque(reader.folders(commit, below=below), maxlen=0)
+        except Damaged as error:
+            yield Finding(version, FindingKind.LOST, 0, f"what is known of its folders cannot be read: {error}")
 
 
 def _unseen(entries: Iterable[Found], seen: set[Location]) -> Iterator[Found]:
@@ -88,7 +93,9 @@ def all_objects(history: History) -> list[ObjectName]:
 
 def objects_of(reader: VaultReader, commit: Commit, *, below: str | None) -> list[ObjectName]:
     """Return the names of the objects that artifacts of a version stand on, as far as their descriptions can be read."""
-    names: set[ObjectName] = {pack.name for pack in commit.tree.packs}
+    names: set[ObjectName] = {
+        pack.name for page in (commit.tree, commit.folders) if page is not None for pack in page.packs
+    }
     with contextlib.suppress(Damaged):  # verify_versions reports it, with its name
         for found in reader.entries(commit, below=below):
             names.add(found.manifest_at.pack.name)

@@ -338,6 +338,9 @@ def _bombs() -> list[Vector]:
                 ),
                 ("fixed-point-rate", 8, b"\x00" + bytes(8), bytes(8), "a rate of 0"),
                 ("shuffled-chunk", 10, b"\x02\x03\x00\x00\x00", bytes(8), "chunks of 3 bytes in 8"),
+                ("lifting-without-lag", 12, b"\x02" + bytes(4) + b"\x01", bytes(8), "lifting of lag 0"),
+                ("lifting-without-levels", 12, b"\x02\x01\x00\x00\x00\x00", bytes(8), "lifting of no levels"),
+                ("lifting-of-seventeen", 12, b"\x02\x01\x00\x00\x00\x11", bytes(8), "lifting of 17 levels"),
                 ("deflate-level", 11, b"\x0a\x0f\x08\x08\x00\x00\x00" + bytes(4), bytes(8), "level 10"),
             )
         ),
@@ -411,6 +414,24 @@ def _contradictions() -> list[Vector]:
             "tree page",
             "paths that are not sorted",
             encode({1: tree, 2: page(1, 1).to_bytes()}),
+        ),
+        _refused(
+            "contradiction/folder-order.cbor",
+            "folder page",
+            "paths that are not sorted",
+            encode({1: [["b", 0, 0o755], ["a", 0, 0o755]]}),
+        ),
+        _refused(
+            "contradiction/folder-mode.cbor",
+            "folder page",
+            "permission bits beyond those of POSIX",
+            encode({1: [["a", 0, 0o10000]]}),
+        ),
+        _refused(
+            "contradiction/folder-path.cbor",
+            "folder page",
+            "a path out of the version",
+            encode({1: [["../a", 0, 0o755]]}),
         ),
         _refused(
             "contradiction/no-such-pack.cbor",

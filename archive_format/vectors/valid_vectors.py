@@ -28,9 +28,11 @@ from vector import (
 )
 
 from engram_format.array_type import Filter
+from engram_format.catalog import Folder
 from engram_format.codecs import Codec, Zstd
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint
+from engram_format.codecs.lifting import Lifting
 from engram_format.codecs.narrow import Narrow
 from engram_format.codecs.palette import Palette
 from engram_format.codecs.planes import Planes, to_planes
@@ -41,6 +43,7 @@ from engram_format.codecs.widen import Widen
 from engram_format.codecs.zigzag import Zigzag
 from engram_format.descriptor import ArchiveId, Descriptor
 from engram_format.encoding import Encodable, encode
+from engram_format.folders import FolderPage
 from engram_format.frame import encode_frame, join_frame
 from engram_format.history import condemn_payload, epoch_payload
 from engram_format.identity import LockCost
@@ -248,7 +251,10 @@ def _coded() -> list[Vector]:
     steps = np.array([0.5, -0.0, 0.5, np.nan], "<f4").tobytes()
     streams = [zlib.compress(bytes([number]) * 64, 6) for number in (1, 2)]
     deflate = Redeflate(level=6, window_bits=15, memory=8, chunk=64, pieces=[len(stream) for stream in streams])
-    shuffled = to_planes(words[:8], 2)
+    shuffled = bytes(to_planes(words[:8], 2))
+    # Steps of which sums leave 16 bits, and small odd ones below zero, which show how a shift rounds.
+    loud = np.array([7 * at**5 % 65_536 if at % 3 else -at for at in range(21)]).astype("<i2").tobytes()
+    lift_once = Lifting(item=2, lag=3, levels=1)
     cases: tuple[tuple[str, str, bytes, tuple[Codec, ...]], ...] = (
         ("planes", "byte planes with a byte left over", words, (Planes(item=2),)),
         ("difference", "differences of lag 3", words, (Delta(item=2, lag=3),)),
@@ -260,6 +266,8 @@ def _coded() -> list[Vector]:
         ("float32", "float64 that are float32", np.array([0.5, -2.0], "<f8").tobytes(), (Narrow(),)),
         ("unshuffle", "two shuffled chunks", 2 * shuffled, (Unshuffle(item=2, chunk=8),)),
         ("deflate", "two streams of zlib, level 6", b"".join(streams), (deflate,)),
+        ("lifting", "lifting of seven rows as often as they can be halved", loud, (Lifting(item=2, lag=3, levels=16),)),
+        ("lifting-once", "lifting of eight rows once, elements and a byte left over", loud + words, (lift_once,)),
         (
             "chain",
             "differences along three channels and between them, zigzag, planes, Zstandard",
@@ -382,6 +390,19 @@ def _descriptions() -> list[Vector]:
             "five artifacts, sorted by code point",
             TreePage(entries, page(1, 2, 3, 4, 5)).to_bytes(),
         ),
+        _itself(
+            "folder-page.cbor",
+            "folder page",
+            "the version's own folder, one of unknown time and mode, and others, sorted by code point",
+            FolderPage(
+                (
+                    Folder("", 1_700_000_000_000_000_000, 0o755),
+                    Folder("Z"),
+                    Folder("a", -1, 0o555),
+                    Folder("a/é", 1, 0o7777),
+                )
+            ).to_bytes(),
+        ),
         _itself("index-run.cbor", "index run", "the run of the mixed location page", IndexRun.of(locations).to_bytes()),
     ]
 
@@ -390,6 +411,7 @@ def _records() -> list[Vector]:
     condemn = condemn_payload((ObjectName(made_up("a lost object", 16)),))
     first = commit(1)
     second = commit(2, parents=(first.version_id,))
+    known = replace(first, catalogue=page(250, number=1, offset=900), folders=page(60, number=1, offset=1200))
     records = log(
         (RecordKind.EPOCH, epoch_payload(epoch=0, public=VAULT_KEYS.public)),
         first,
@@ -407,6 +429,14 @@ def _records() -> list[Vector]:
             joined(records),
             needs=LOG_NEEDS,
             result=second.to_bytes(),
+        ),
+        Vector(
+            "valid/log-folders.bin",
+            "log",
+            "a COMMIT with a catalogue and folders",
+            joined(log((RecordKind.EPOCH, epoch_payload(epoch=0, public=VAULT_KEYS.public)), known)),
+            needs=LOG_NEEDS,
+            result=known.to_bytes(),
         ),
     ]
 

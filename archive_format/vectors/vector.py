@@ -33,6 +33,7 @@ KINDS = {
     "manifest": "the manifest, encoded again: the file itself",
     "description": "the description, encoded again: the file itself",
     "tree page": "the tree page, encoded again: the file itself",
+    "folder page": "the folder page, encoded again: the file itself",
     "index run": "the run, encoded again: the file itself",
     "record": "the record, encoded again: the file itself",
     "log": "the commit of the newest version of the memory; the file holds each record behind its length as u32 little-endian",

@@ -17,6 +17,7 @@ from engram_format.catalog import (
     ArtifactSpec,
     Change,
     Finding,
+    Folder,
     GroupResult,
     Kind,
     Memory,
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 class Deposit(Protocol):
     """One open deposit session: several artifacts, one version.
 
-    For each artifact: `begin`, `write` from the offset that `begin` returned, `end`. Then `commit`. A session that was cut
-    is opened again under the same id and goes on from what was durable. Closing without `commit` leaves it resumable.
+    For each artifact: `begin`, `write` from the offset that `begin` returned, `end`; or `put`, if it is small. Then `commit`.
+    A session that was cut is opened again under the same id and goes on from what was durable. Closing without `commit` leaves
+    it resumable.
     """
 
     @property
@@ -66,8 +68,19 @@ class Deposit(Protocol):
         """Close the artifact; raises `InvalidInput` if size or SHA-256 (hex) of what arrived differ from what was announced."""
         ...
 
-    def commit(self, *, message: str, author: str) -> Version:
-        """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: Plan | None = None) -> Callable[[], Artifact]:
+        """Deposit a whole artifact of at most 1 MiB; return what waits until it has arrived, and returns it or raises.
+
+        Where the archive is far, several may be on the way. After one has failed, the session is to be opened again.
+        """
+        ...
+
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
+        """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
+
+        `folders` says what is known of folders in it, those that hold nothing among them; of other folders the version
+        knows what the one before it did.
+        """
         ...
 
     def close(self) -> None:
@@ -204,6 +217,10 @@ class Archive(Protocol):
 
         Those up to the path `after` are left out.
         """
+        ...
+
+    def folders(self, address: Address) -> Iterator[Folder]:
+        """Yield what is known of the folders of a version, or of the one at the address's path and those in it, by path."""
         ...
 
     def artifact(self, address: AnyAddress) -> Artifact:

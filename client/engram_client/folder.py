@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,13 +23,15 @@ from engram_client.archive import Archive
 from engram_client.local import local_errors
 from engram_client.transfer import Advance, Progress, restore_attributes
 from engram_format.address import Address
-from engram_format.catalog import Artifact
+from engram_format.catalog import Artifact, Folder
 from engram_format.errors import AlreadyExists, Damaged, InvalidInput, NotFound
 
 _BATCH_FILES: Final = 256
 _BATCH_BYTES: Final = 64 * 2**20
 _FLUSHES_AT_ONCE: Final = 16
 """A journaling file system settles flushes that come together in one go."""
+_FOLDER_PERMISSIONS: Final = 0o3777
+"""The bit that makes files in a folder belong to its group, and that keeps them from others' hands, give nobody a right."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
@@ -47,12 +49,16 @@ def restore_folder(
 ) -> int:
     """Write all artifacts at an address or below it under their paths in the folder `dest`, and return how many.
 
-    Each has the original's time of change and its permissions, without the bits that change who runs it. `restored` is told
+    Each has the original's time of change and its permissions, without the bits that change who runs it. So have the folders
+    of which these are known, `dest` itself only if it was not there; those that hold nothing are made. `restored` is told
     each file when it is there, `lost` a sentence for each artifact that cannot be read, which does not keep the others back.
     Raises `Damaged` at the end if there was one, `AlreadyExists` at the first name that is taken, unless `force`, and
     `InvalidInput` where a symbolic link lies in the way.
     """
     pinned, count, total = _measured(archive, address)
+    known = list(archive.folders(pinned))
+    if not count and not known:
+        raise NotFound(f"there is nothing in {address}: see 'engram log {address.of(None).at(None)}'")
     done, missing = 0, 0
     with _Destination(dest, force=force, restored=restored or _say_nothing) as folder:
         for artifact, pieces in archive.read_all(pinned):
@@ -64,6 +70,7 @@ def restore_folder(
             done += artifact.size
             if progress:
                 progress(Advance(str(artifact.address), done, total))
+        folder.finish(known)
     if missing:
         raise Damaged(f"{missing} of {count} artifacts could not be restored; the others were")
     return count
@@ -75,7 +82,7 @@ def _measured(archive: Archive, address: Address) -> tuple[Address, int, int]:
     for artifact in archive.artifacts(address):
         pinned, count, total = address.at(artifact.address.version), count + 1, total + artifact.size
     if not count:
-        raise NotFound(f"there is nothing in {address}: see 'engram log {address.of(None).at(None)}'")
+        pinned = address.at(archive.version(address.of(None)).address.version)
     return pinned, count, total
 
 
@@ -112,6 +119,7 @@ class _Destination:
         self._bytes = 0
         self._flushers = ThreadPoolExecutor(max_workers=_FLUSHES_AT_ONCE, thread_name_prefix="engram-flush")
         with local_errors(top, "made"):
+            self._made = not top.exists()
             top.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(top, _FOLDER & ~os.O_NOFOLLOW)
         self._folder, self._folder_handle = "", os.dup(self._handle)
@@ -136,6 +144,18 @@ class _Destination:
         self._bytes += size
         if len(self._parts) >= _BATCH_FILES or self._bytes >= _BATCH_BYTES:
             self._settle()
+
+    def finish(self, folders: Sequence[Folder]) -> None:
+        """Give all files their names, and then the folders the times and permissions of their originals, as far as known.
+
+        A folder comes after those in it: making them changes its time, and its permissions may forbid it. The destination
+        itself is its owner's matter if it was there before.
+        """
+        self._settle()
+        for folder in sorted(folders, key=lambda folder: folder.path, reverse=True):
+            if folder.path or self._made:
+                with local_errors(self._top / folder.path, "changed"):
+                    _restore_folder_attributes(self._open(folder.path), folder)
 
     def __enter__(self) -> Self:
         return self
@@ -198,6 +218,13 @@ class _Destination:
             os.close(self._folder_handle)
             self._folder, self._folder_handle = folder, handle
         return self._folder_handle
+
+
+def _restore_folder_attributes(handle: int, folder: Folder) -> None:
+    if folder.mode:
+        os.fchmod(handle, folder.mode & _FOLDER_PERMISSIONS)
+    if folder.time_ns:
+        os.utime(handle, ns=(folder.time_ns, folder.time_ns))
 
 
 def _enter(handle: int, name: str) -> int:

@@ -15,7 +15,7 @@ import platformdirs
 
 from engram_client.local import local_errors, written_whole
 from engram_format.address import Address
-from engram_format.catalog import Kind, Scalar
+from engram_format.catalog import Folder, Kind, Scalar
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
 
@@ -63,11 +63,12 @@ def deposit_key(
     memory: Address,
     files: Sequence[tuple[str, str, int, int]],
     *,
+    folders: Sequence[Folder] = (),
     kind: Kind | None,
     metadata: Mapping[str, Scalar],
     made_from: Sequence[str] = (),
 ) -> str:
-    """Return the name under which a deposit is remembered: the same command over unchanged files has the same.
+    """Return the name under which a deposit is remembered: the same command over unchanged files and folders has the same.
 
     `files` holds absolute path, artifact path, size and time of change of each file.
     """
@@ -78,5 +79,6 @@ def deposit_key(
         kind and str(kind),
         sorted(metadata.items()),
         list(made_from),
+        [[folder.path, folder.time_ns, folder.mode] for folder in folders],
     ]
     return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()

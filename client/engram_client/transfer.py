@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,8 @@ from typing import BinaryIO
 from engram_client.archive import Archive, Deposit
 from engram_client.journal import Journal, deposit_key, new_session
 from engram_client.local import check_destination, local_errors, written_whole
-from engram_format.address import Address, AnyAddress, check_note, check_path
+from engram_client.sources import Source, Warn, plan_sources
+from engram_format.address import Address, AnyAddress, check_note
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata, Version
 from engram_format.errors import Conflict, Damaged, EngramError, InvalidInput, NotFound
 from engram_format.manifest import fitting_metadata
@@ -24,6 +24,9 @@ from engram_layout import HEAD_BYTES, Planned
 from engram_layout.sandbox import PlannerProcess
 
 _READ_BYTES = 1 << 20
+_SMALL_BYTES = 64 << 10
+"""A file up to this size is sent whole: to ask how much of it had arrived before a cut would take longer than to send it."""
+_ON_THE_WAY = 64
 _PERMISSIONS = 0o777
 _UNTRACED = "golden.absent"
 """Says of a student why it has no golden trace (SPEC.md section 9.5)."""
@@ -50,52 +53,6 @@ class Arrival:
 
 Progress = Callable[[Advance], None]
 Arrived = Callable[[Arrival], None]
-Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file to deposit, as it was when the deposit was planned; it must still be that when it has been read."""
-
-    path: Path
-    artifact: str
-    """Where it goes in the version."""
-    size: int
-    time_ns: int
-    inode: tuple[int, int]
-    """Device and inode, which change when another file takes the name."""
-    mode: int
-    """Permission bits."""
-
-
-def plan_sources(files: Sequence[Path], *, to: Address, warn: Warn) -> tuple[Source, ...]:
-    """Return what a deposit of `files` consists of, in the order of sending.
-
-    A file goes to the path of `to`, or under its own name; what lies below a folder goes under its path relative to that
-    folder. With several files, or a folder, the path of `to` is the folder in the version that they go under. Symbolic links
-    and special files below a folder are left out, each with a warning; a link that is itself named is followed.
-    """
-    sources: list[Source] = []
-    for file in files:
-        path = file.absolute()
-        with local_errors(path, "read"):
-            status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            below = [(found, found.relative_to(path).as_posix(), seen) for found, seen in _walk(path, warn=warn)]
-        elif stat.S_ISREG(status.st_mode):
-            below = [(path, path.name, status)]
-        else:
-            raise InvalidInput(f"{path} is neither a file nor a folder: only these can be deposited")
-        for found, name, seen in below:
-            artifact = _artifact_path(name, to=to, alone=len(files) == 1 and found == path)
-            inode, mode = (seen.st_dev, seen.st_ino), stat.S_IMODE(seen.st_mode)
-            sources.append(Source(found, artifact, seen.st_size, seen.st_mtime_ns, inode, mode))
-    if not sources:
-        raise InvalidInput(
-            f"there is nothing to deposit: {', '.join(map(str, files)) or 'no name'} holds no regular file"
-        )
-    _check_distinct(sources)
-    return tuple(sources)
 
 
 def deposit_files(
@@ -115,6 +72,7 @@ def deposit_files(
 ) -> Version:
     """Deposit files and folders as one new version of the memory `to` and return it; `plan_sources` says what goes where.
 
+    What is known of a folder goes with it, and so does one that holds nothing.
     Each file is planned first, in a child process with limits: where its arrays lie and what it says of itself; `metadata`
     outweighs that. `made_from` holds the SHA-256 (hex) of the artifacts that these were made from. `arrived` is told of each
     artifact when it has. With a journal, a call that was cut is resumed by the same call, and one whose commit succeeded
@@ -128,7 +86,7 @@ def deposit_files(
     memory = to.of(None)
     given = dict(metadata or {})
     sources = plan_sources(files, to=to, warn=warn or _say_nothing)
-    told = [(str(source.path), source.artifact, source.size, source.time_ns) for source in sources]
+    told = [(str(source.path), source.artifact, source.size, source.time_ns) for source in sources.files]
     students: list[str] = []
 
     def note(arrival: Arrival) -> None:
@@ -137,7 +95,9 @@ def deposit_files(
         if arrived is not None:
             arrived(arrival)
 
-    key = deposit_key(archive.url, memory, told, kind=kind, metadata=given, made_from=made_from)
+    key = deposit_key(
+        archive.url, memory, told, folders=sources.folders, kind=kind, metadata=given, made_from=made_from
+    )
     session = journal.session(key) if journal else new_session()
     try:
         with archive.open_deposit(memory, session=session) as deposit:
@@ -153,8 +113,8 @@ def deposit_files(
                         warn or _say_nothing,
                         note,
                     )
-                    sending.send(sources)
-                version = deposit.commit(message=message, author=author)
+                    sending.send(sources.files)
+                version = deposit.commit(message=message, author=author, folders=sources.folders)
     except (InvalidInput, Conflict, Damaged):
         # This session can never be committed; the next run of the command has to begin another.
         if journal:
@@ -263,48 +223,6 @@ def _checked(
         )
 
 
-def _walk(folder: Path, *, warn: Warn) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the regular files below a folder, each folder's in order of name, however deep they lie."""
-    waiting = [(folder, _status_by_link(folder))]
-    while waiting:
-        entry, status = waiting.pop()
-        if entry == folder or stat.S_ISDIR(status.st_mode):
-            with local_errors(entry, "read"):
-                below = sorted(entry.iterdir(), reverse=True)
-            if not below:
-                warn(f"{entry} is left out: it is an empty folder")
-            waiting.extend((path, _status_by_link(path)) for path in below)
-        elif stat.S_ISREG(status.st_mode):
-            yield entry, status
-        else:
-            what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
-            warn(f"{entry} is left out: it is {what}")
-
-
-def _status_by_link(path: Path) -> os.stat_result:
-    with local_errors(path, "read"):
-        return path.lstat()
-
-
-def _artifact_path(name: str, *, to: Address, alone: bool) -> str:
-    # Some file systems return names decomposed (NFD); addresses are composed, so that the same name is found again.
-    composed = unicodedata.normalize("NFC", name)
-    if to.path is None:
-        return check_path(composed)
-    return to.path if alone else check_path(f"{to.path}/{composed}")
-
-
-def _check_distinct(sources: Sequence[Source]) -> None:
-    taken: dict[str, Path] = {}
-    for source in sources:
-        other = taken.setdefault(source.artifact, source.path)
-        if other is not source.path:
-            raise InvalidInput(
-                f"{other} and {source.path} would both become {source.artifact!r}: deposit them one by one with "
-                "--to vault/memory:path"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class _Sending:
     """Sends files into one deposit, each planned first."""
@@ -317,25 +235,43 @@ class _Sending:
     arrived: Arrived
 
     def send(self, sources: Sequence[Source]) -> None:
+        """Send all files; small ones without waiting for one to arrive before the next is sent, a bounded number of them."""
         total, done = sum(source.size for source in sources), 0
+        waiting: deque[Callable[[], Arrival]] = deque()
         for source in sources:
-            for position in self._send_one(source):
-                self.progress(Advance(str(source.path), done + position, total))
+            if source.size <= _SMALL_BYTES:
+                waiting.append(self._put(source))
+                self.progress(Advance(str(source.path), done + source.size, total))
+            else:
+                self._settle(waiting)
+                for position in self._send_one(source):
+                    self.progress(Advance(str(source.path), done + position, total))
+            self._settle(waiting, left=_ON_THE_WAY)
             done += source.size
+        self._settle(waiting)
+
+    def _settle(self, waiting: deque[Callable[[], Arrival]], *, left: int = 0) -> None:
+        """Wait until no more than so many files are on their way."""
+        while len(waiting) > left:
+            self.arrived(waiting.popleft()())
+
+    def _put(self, source: Source) -> Callable[[], Arrival]:
+        """Send a small file as a whole, and return what waits until it has arrived."""
+        with _opened(source) as file:
+            planned = self._planned(file, source)
+            spec = self._spec(planned, source)
+            data = _read(file, source, source.size + 1)
+            if len(data) != source.size:
+                raise _changed(source, "grew" if len(data) > source.size else "shrank")
+            _check_still(file, source)
+        arriving = self.deposit.put(spec, data, sha256=hashlib.sha256(data).hexdigest(), plan=planned.plan)
+        return lambda: Arrival(arriving(), planned.plan.description)
 
     def _send_one(self, source: Source) -> Iterator[int]:
         """Send one file, yielding how many of its bytes have been read; the SHA-256 goes over all of them."""
         with _opened(source) as file:
             planned = self._planned(file, source)
-            spec = replace(
-                self.template,
-                path=source.artifact,
-                size=source.size,
-                time_ns=source.time_ns,
-                mode=source.mode,
-                metadata={**self._fitting(planned, source), **self.template.metadata},
-            )
-            offset = self.deposit.begin(spec, planned.plan)
+            offset = self.deposit.begin(self._spec(planned, source), planned.plan)
             digest, position = hashlib.sha256(), 0
             while position < source.size:
                 piece = _read(file, source, min(_READ_BYTES, source.size - position))
@@ -348,11 +284,19 @@ class _Sending:
                 yield position
             if _read(file, source, 1):
                 raise _changed(source, "grew")
-            with local_errors(source.path, "read"):
-                _check_unchanged(source, os.fstat(file.fileno()))
-            _check_unchanged(source, _status_by_name(source))
+            _check_still(file, source)
             artifact = self.deposit.end(sha256=digest.hexdigest())
         self.arrived(Arrival(artifact, planned.plan.description))
+
+    def _spec(self, planned: Planned, source: Source) -> ArtifactSpec:
+        return replace(
+            self.template,
+            path=source.artifact,
+            size=source.size,
+            time_ns=source.time_ns,
+            mode=source.mode,
+            metadata={**self._fitting(planned, source), **self.template.metadata},
+        )
 
     def _fitting(self, planned: Planned, source: Source) -> Metadata:
         """Return what can be kept of what the file says of itself, beside what the depositor says."""
@@ -413,6 +357,13 @@ def _check_unchanged(source: Source, status: os.stat_result) -> None:
         raise _changed(source, "grew" if status.st_size > source.size else "shrank")
     if status.st_mtime_ns != source.time_ns:
         raise _changed(source, "was written to")
+
+
+def _check_still(file: BinaryIO, source: Source) -> None:
+    """Raise unless the file that has been read is still what it was, and has its name."""
+    with local_errors(source.path, "read"):
+        _check_unchanged(source, os.fstat(file.fileno()))
+    _check_unchanged(source, _status_by_name(source))
 
 
 def _changed(source: Source, what: str) -> InvalidInput:

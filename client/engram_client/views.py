@@ -286,19 +286,31 @@ class SeriesView:
     def _read(self, axes: Sequence[_Axis]) -> AnyArray:
         """Return the elements at the places taken along each axis, as an array of the size that it has."""
         time, *others = axes
-        found = np.empty([len(axis.taken) for axis in axes], self.dtype)
-        if not found.size:
-            return found
+        shape = tuple(len(axis.taken) for axis in axes)
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
         channels = others[0].bounds if others else None
         rest = [axis.within(axis.taken.start if number == 0 else 0) for number, axis in enumerate(others)]
+        found: AnyArray | None = None
         at = done = 0
         for block in self._stored(*time.bounds, channels):
             part = block[(slice(-at % time.taken.step, None, time.taken.step), *rest)]
+            if part.shape == shape and part.size == block.size and _is_own(part, self.dtype):
+                found = part  # the only block, made for this slice
+                break
+            if found is None:
+                found = np.empty(shape, self.dtype)
             found[done : done + len(part)] = part
             at, done = at + len(block), done + len(part)
+        assert found is not None  # noqa: S101 - there is a block for each sample
         if self._factor != 1.0:
-            found *= self._factor
+            np.multiply(found, self._factor, out=found)
         return found
+
+
+def _is_own(block: AnyArray, dtype: np.dtype[Any]) -> bool:
+    """Tell whether nobody else uses the memory of a block: what is held for others is read-only."""
+    return block.flags.writeable and block.flags.c_contiguous and block.dtype == dtype
 
 
 @dataclass(frozen=True, slots=True)

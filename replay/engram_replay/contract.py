@@ -44,6 +44,11 @@ class Port:
     distribution: Distribution = Distribution.CONTINUOUS
 
     @property
+    def array(self) -> AnyArray | None:
+        """Of a constant: its value as the network takes it."""
+        return None if self.value is None else np.full([1] * len(self.shape), self.value, self.dtype)
+
+    @property
     def step_shape(self) -> tuple[Length, ...]:
         """What one mind takes or gives in one step: the shape without the axes of time and of minds."""
         return tuple(length for axis, length in enumerate(self.shape) if axis not in (self.time_axis, self.minds_axis))

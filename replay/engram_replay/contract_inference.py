@@ -3,7 +3,7 @@
 What was said stands above what is inferred, and must be possible for the network. Nothing is inferred where there is a choice.
 
 - States are paired as `signature.pair_states` says: by name, never by order.
-- An axis is time or minds by its symbol: `n`, `b` and `batch...` are minds; `t`, `time...`, `seq...`, `step`, `steps` and
+- An axis is time or minds by its symbol: `n`, `b`, `minds` and `batch...` are minds; `t`, `time...`, `seq...`, `step`, `steps` and
   `length` time. In responses and states it is the one with the symbol that it has in a stimulus; the last free axis of a
   response that is left is the one that the stimuli have and the response still lacks. Minds have an axis in every stimulus,
   state and response, time in every stimulus and response, or they have none anywhere: one mind, one step a call.
@@ -31,7 +31,7 @@ class _Along(StrEnum):
 
 
 _SYMBOLS: Final = {
-    _Along.MINDS: re.compile(r"n|b|batch(?!.*(?:time|seq|len))\w*", re.IGNORECASE),
+    _Along.MINDS: re.compile(r"n|b|minds?|batch(?!.*(?:time|seq|len))\w*", re.IGNORECASE),
     _Along.TIME: re.compile(r"t|time\w*|seq\w*|steps?|length", re.IGNORECASE),
 }
 _UNSAID: Final = ToldPort("")

@@ -23,7 +23,7 @@ class Form(StrEnum):
     SOLO = "solo"
     """One student, its weights as the network holds them, minds as rows."""
     STACKED = "stacked-2"
-    """Several students of one architecture in one network, their weights stacked, at least two rows for each."""
+    """Several students of one architecture in one network, their weights stacked, each row multiplied by itself."""
     SHARED = "shared-1"
     """Several students with a common base, which runs once for all; only what differs is stacked."""
 
@@ -46,7 +46,7 @@ class Execution:
     optimisation: Optimisation = Optimisation.ALL
     prepacking: bool = True
     shared: tuple[str, ...] = ()
-    """The weights that the form `shared-1` keeps once for all students, by their names in the network."""
+    """The weights that the form `shared-1` keeps once for all students, by their places (`stacking.shared_weights`)."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= _MAX_THREADS:

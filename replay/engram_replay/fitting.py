@@ -36,7 +36,8 @@ def fit(
 ) -> Fitted:
     """Check the arrays against the signature and bring them into the network's types and shapes.
 
-    Stimuli and constants come by the names of the inputs; `ONLY_STIMULUS` stands for the only stimulus. A stimulus is
+    Stimuli and constants come by the names of the inputs; `ONLY_STIMULUS` stands for the only stimulus, and a constant may be
+    left out that has a value of its own. A stimulus is
     (time, *shape of the input) for a student that is stepped and the shape of the input, time first, for one that is not; it
     may leave out leading axes of the input that are of length 1 or free. States that are not given begin as zeros, their free
     axes with the length that the stimulus gives to the same symbol, else 1.
@@ -59,7 +60,8 @@ def fit(
     if len(lengths) > 1 or 0 in lengths:
         raise InvalidInput(f"the stimuli have {sorted(lengths)} time steps: give all the same number, at least 1")
     for tensor in signature.constants:
-        given[tensor.name] = _cast(given[tensor.name], tensor)
+        value = _cast(given[tensor.name], tensor)
+        given[tensor.name] = value.reshape([1] * len(tensor.shape)) if value.ndim == 0 else value
         _check_shape(given[tensor.name], tensor)
     return Fitted(
         steps=(steps := lengths.pop()),
@@ -76,7 +78,7 @@ def _by_name(signature: Signature, stimulus: Mapping[str, AnyArray]) -> dict[str
     """Return what was given by the names of the inputs, exactly one array for each stimulus and constant."""
     driven = [expected.tensor for expected in signature.stimuli]
     wanted = [*driven, *signature.constants]
-    given = dict(stimulus)
+    given = {**signature.values, **stimulus}
     if ONLY_STIMULUS in given and len(driven) == 1 and driven[0].name not in given:
         given[driven[0].name] = given.pop(ONLY_STIMULUS)
     if given.keys() != {tensor.name for tensor in wanted}:
@@ -126,6 +128,11 @@ def _axes_left_out(expected: Stimulus, array: AnyArray, *, mode: Mode) -> int:
     tensor = expected.tensor
     shape = array.shape[1:] if mode is Mode.STEP else array.shape
     missing = len(tensor.shape) - len(shape)
+    if not expected.omissible:
+        raise InvalidInput(
+            f"input {tensor} has its time behind another axis, so no whole stimulus begins with it: replay it as minds, whose "
+            "steps may lie along any axis, or export the student with time in front"
+        )
     if array.ndim == 0 or missing not in expected.omissible or not _agree(tensor.shape[missing:], shape):
         wanted = "(time, *its own shape)" if mode is Mode.STEP else "its own shape with time first"
         raise InvalidInput(

@@ -70,6 +70,8 @@ async def trace(host: MindHost, student: StudentSource) -> Golden:
     longer than `LIMIT_S`, and `InvalidInput` where the stimulus would be too large.
     """
     contract = await host.contract(student)
+    if unsaid := [port.name for port in contract.constants if port.value is None]:
+        raise InvalidInput(f"its constant {unsaid[0]!r} has no value: deposit it with a contract that says it")
     first_error: EngramError | None = None
     try:
         async with asyncio.timeout(LIMIT_S):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from engram_format.catalog import AnyArray
+from engram_format.catalog import AnyArray, Scalar
 from engram_format.errors import InvalidInput
 from engram_replay.execution import Execution, Form
 from engram_replay.fitting import Fitted, fit
@@ -32,13 +32,22 @@ class GroupReplay:
 
 
 def run_group(
-    networks: Sequence[bytes], stimulus: Mapping[str, AnyArray], *, execution: Execution, limit_s: float
+    networks: Sequence[bytes],
+    told: Sequence[Mapping[str, Scalar]],
+    stimulus: Mapping[str, AnyArray],
+    *,
+    execution: Execution,
+    limit_s: float,
 ) -> GroupReplay:
     """Run several students over one stimulus, each from a state of zeros, in the form that `stacking.choose` takes.
 
+    `told` are the metadata of each, which may hold a contract.
+
     Raises as `load_student` and `stepper.run` do; all calls together take at most `limit_s`.
     """
-    students = tuple(load_student(data, execution=execution) for data in networks)
+    students = tuple(
+        load_student(data, told=said, execution=execution) for data, said in zip(networks, told, strict=True)
+    )
     choice = _choice([check_network(data, what="a student of the group") for data in networks], students)
     if choice.network is None:
         return GroupReplay(_one_by_one(students, stimulus, limit_s=limit_s), students, execution, choice.reason)

@@ -16,7 +16,7 @@ from engram_format.encoding import Encodable
 from engram_format.errors import Exhausted, Unavailable
 from engram_replay.contract import Contract
 from engram_replay.execution import Execution, Form
-from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, scalars
+from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in, scalars
 from engram_replay.session import SMALL_S, MindSession
 from engram_replay.wire import Op
 
@@ -147,7 +147,12 @@ class MindHost:
                 "make smaller groups"
             )
         limit_s = self.limits.call_s
-        head: dict[int, Encodable] = {1: limit_s, 2: [len(data) for data in networks], 3: dict(Execution().to_fields())}
+        head: dict[int, Encodable] = {
+            1: limit_s,
+            2: [len(data) for data in networks],
+            3: dict(Execution().to_fields()),
+            4: [contract_in(student.told) for student in students],
+        }
         process = await self._residents.process(what="a group of students")
         try:
             fields, arrays = await process.ask(

@@ -16,12 +16,13 @@ from engram_format.errors import Exhausted, InvalidInput
 from engram_replay.contract import Contract
 from engram_replay.contract_inference import infer
 from engram_replay.execution import PROVIDER, Execution, Optimisation
-from engram_replay.gate import check_network, metadata_of
+from engram_replay.gate import GateLimits, check_network, metadata_of
 from engram_replay.refusal import CONTRACT_RULE, Refused
 from engram_replay.signature import Signature, Tensor, read_signature
 from engram_replay.told import Told
 
 _MAX_BYTES = 512 << 20
+_LIMITS = GateLimits()
 ORT_ERRORS = (
     ort.EPFail,
     ort.EngineError,
@@ -68,6 +69,7 @@ def load_student(
     told: Mapping[str, Scalar] | None = None,
     execution: Execution | None = None,
     max_bytes: int = _MAX_BYTES,
+    limits: GateLimits = _LIMITS,
 ) -> Student:
     """Load an ONNX network.
 
@@ -81,7 +83,7 @@ def load_student(
         )
     sha256 = hashlib.sha256(data).hexdigest()
     what = f"student {sha256[:12]}"
-    model = check_network(data, what=what)
+    model = check_network(data, what=what, limits=limits)
     metadata = metadata_of(model)
     del model
     session = load_network(data, execution or Execution(), what=what)
@@ -95,7 +97,10 @@ def load_student(
             raise
         raise Refused(f"the contract does not fit {what}: {error}", rule=CONTRACT_RULE) from error
     paired = {port.name: port.after for port in contract.states}
-    return Student(sha256, read_signature(inputs, outputs, states=paired), contract, session)
+    signature = read_signature(
+        inputs, outputs, states=paired, constants={port.name: port.array for port in contract.constants}
+    )
+    return Student(sha256, signature, contract, session)
 
 
 def load_network(data: bytes, execution: Execution, *, what: str) -> onnxruntime.InferenceSession:

@@ -43,6 +43,12 @@ class Ensemble:
     _responses: list[tuple[Port, Layout]] = field(init=False)
     _states: list[tuple[Port, Layout]] = field(init=False)
     _names: list[str] = field(init=False)
+    takes_minds: bool = field(init=False)
+    """As the contract says; kept here, like the ports, since every tick asks."""
+    takes_steps: bool = field(init=False)
+    stimuli: tuple[Port, ...] = field(init=False)
+    dtypes: tuple[np.dtype[np.generic], ...] = field(init=False)
+    """Of the stimuli."""
 
     @property
     def contract(self) -> Contract:
@@ -54,6 +60,9 @@ class Ensemble:
         return self.rows(minds=stimuli[0].shape[1], constants={}, initial_state=None)
 
     def __post_init__(self) -> None:
+        self.takes_minds, self.takes_steps = self.contract.takes_minds, self.contract.takes_steps
+        self.stimuli = self.contract.stimuli
+        self.dtypes = tuple(port.dtype for port in self.stimuli)
         self._stimuli = [(port, Layout.of(port)) for port in self.contract.stimuli]
         self._responses = [(port, Layout.of(port)) for port in self.contract.responses]
         self._states = [(port, Layout.of(port, is_state=True)) for port in self.contract.states]
@@ -74,7 +83,7 @@ class Ensemble:
             raise InvalidInput(
                 f"the student has no state {min(given)!r}: its states are {[port.name for port, _ in self._states] or 'none'}"
             )
-        if self.contract.takes_minds:
+        if self.takes_minds:
             per_call = [{port.name: layout.into_network(states[port.name]) for port, layout in self._states}]
         else:
             per_call = [
@@ -85,7 +94,7 @@ class Ensemble:
 
     def state_of(self, rows: Rows) -> Arrays:
         """Return the states, each (mind, *step_shape)."""
-        if self.contract.takes_minds:
+        if self.takes_minds:
             return {port.name: layout.into_contract(rows.states[0][port.name]) for port, layout in self._states}
         return {
             port.name: np.concatenate([self._as_one_mind(layout, state[port.name]) for state in rows.states])
@@ -108,8 +117,12 @@ class Ensemble:
         sessions may be given only where `joins_minds`, and with equal constants and equal free axes. Where a call fails, no
         state has changed.
         """
-        if not self.contract.takes_minds:
+        if not self.takes_minds:
             return [self._tick_one_by_one(rows, stimuli, steps=steps) for rows, stimuli in sessions]
+        if len(sessions) == 1:
+            rows, alone = sessions[0]
+            responses, rows.states[0] = self._run(alone, rows.states[0], rows.constants, steps=steps)
+            return [responses]
         counts = [rows.minds for rows, _ in sessions]
         stimuli = [_joined([given[index] for _, given in sessions], axis=1) for index in range(len(self._stimuli))]
         state = {
@@ -117,9 +130,6 @@ class Ensemble:
             for port, layout in self._states
         }
         responses, after = self._run(stimuli, state, sessions[0][0].constants, steps=steps)
-        if len(sessions) == 1:
-            sessions[0][0].states[0] = after
-            return [responses]
         cuts = np.cumsum(counts)[:-1]
         for port, layout in self._states:
             for (rows, _), part in zip(
@@ -144,7 +154,7 @@ class Ensemble:
         self, stimuli: Sequence[AnyArray], state: Arrays, constants: Mapping[str, AnyArray], *, steps: int
     ) -> tuple[list[AnyArray], Arrays]:
         """Run the network over all steps, in one call or one call for each step."""
-        if steps == 1 or (self.joins_steps and self.contract.takes_steps):
+        if steps == 1 or (self.joins_steps and self.takes_steps):
             return self._call(stimuli, state, constants, step=0)
         per_step: list[list[AnyArray]] = []
         for step in range(steps):

@@ -35,6 +35,7 @@ def main(descriptor: int) -> None:
     _limit()  # before anything has started a thread
     import engram_replay.runner  # Loads the runtime, once for all processes.
 
+    engram_replay.runner.plain_network()  # what all processes warm up with
     control.sendall(b"S")
     children: set[int] = set()
     while True:

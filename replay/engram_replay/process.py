@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,20 @@ from engram_replay.wire import Frames, Op, pack_arrays, pack_frame, unpack_array
 
 _GRACE_S: Final = 2.0
 """How long after its deadline a process may still say that it has passed."""
+_READ_BYTES: Final = 1 << 20
 
 
-class StudentProcess(asyncio.Protocol):
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A call that has no answer yet."""
+
+    answer: asyncio.Future[memoryview]
+    deadline: float
+    """On the loop's clock."""
+    limit_s: float
+
+
+class StudentProcess:
     """One process; used from one event loop.
 
     A call that is not answered in time ends the process, and with it every session in it.
@@ -28,24 +40,24 @@ class StudentProcess(asyncio.Protocol):
     def __init__(self, nursery: Nursery, newborn: Newborn, *, what: str) -> None:
         self._nursery = nursery
         self._newborn = newborn
+        self._socket = newborn.socket
+        self._loop = asyncio.get_running_loop()
         self.what = what
         self._frames = Frames()
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[memoryview]] = {}
-        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, _Waiting] = {}
+        self._check: asyncio.TimerHandle | None = None
+        self._unsent = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
         self._end: EngramError | None = None
+        self._socket.setblocking(False)  # noqa: FBT003 - the word of the socket module
+        self._loop.add_reader(self._socket, self._read)
 
     @classmethod
     async def start(cls, nursery: Nursery, *, memory_bytes: int, what: str) -> StudentProcess:
         """Return a new process; `what` names its student in errors. Raises `Unavailable` where none can be made."""
-        loop = asyncio.get_running_loop()
-        newborn = await asyncio.to_thread(nursery.spawn, memory_bytes=memory_bytes)
-        newborn.socket.setblocking(False)  # noqa: FBT003 - the word of the socket module
-        process = cls(nursery, newborn, what=what)
-        await loop.create_connection(lambda: process, sock=newborn.socket)
-        return process
+        return cls(nursery, await asyncio.to_thread(nursery.spawn, memory_bytes=memory_bytes), what=what)
 
     @property
     def ended(self) -> bool:
@@ -84,56 +96,92 @@ class StudentProcess(asyncio.Protocol):
         Raises what the process raised, `Unavailable` if it ends, and `Exhausted` if it does not answer in time.
         """
         await self._writable.wait()
-        if self._end is not None or self._transport is None:
-            raise self._end or Unavailable(f"{self.what} has no process: open a new session")
+        if self._end is not None:
+            raise self._end
         self._number += 1
         number = self._number
-        answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        self._transport.write(b"".join(pack_frame(number, op, body)))
-        timer = asyncio.get_running_loop().call_later(limit_s + _GRACE_S, self._too_late, limit_s)
+        deadline = self._loop.time() + limit_s + _GRACE_S
+        answer: asyncio.Future[memoryview] = self._loop.create_future()
+        self._waiting[number] = _Waiting(answer, deadline, limit_s)
+        if self._check is None or self._check.when() > deadline:
+            self._check_at(deadline)
+        self._write(b"".join(pack_frame(number, op, body)))
         try:
             return await answer
         finally:
-            timer.cancel()
             self._waiting.pop(number, None)
 
     def send(self, op: Op, head: Mapping[int, Encodable]) -> None:
         """Send a request to whose answer nobody listens."""
-        if self._end is None and self._transport is not None:
+        if self._end is None:
             self._number += 1
-            self._transport.write(b"".join(pack_frame(self._number, op, pack_arrays(head, {}))))
+            self._write(b"".join(pack_frame(self._number, op, pack_arrays(head, {}))))
 
     def finish(self, error: EngramError) -> EngramError:
         """End the process; whoever waits for an answer gets `error`, which is returned."""
         if self._end is None:
             self._end = error
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(error)
+            for waiting in self._waiting.values():
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
             self._writable.set()
-            if self._transport is not None:
-                self._transport.abort()
+            if self._check is not None:
+                self._check.cancel()
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
             self._nursery.kill(self._newborn)
         return error
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the way to the process."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Hand answers to those who wait for them."""
+    def _read(self) -> None:
+        """Hand what has arrived to those who wait for it."""
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
         for frame in self._frames.feed(data):
-            answer = self._waiting.get(frame.number)
-            if answer is None or answer.done():
+            waiting = self._waiting.get(frame.number)
+            if waiting is None or waiting.answer.done():
                 continue
             if frame.op == Op.DONE:
-                answer.set_result(frame.body)
+                waiting.answer.set_result(frame.body)
             else:
-                answer.set_exception(self._told(bytes(frame.body)))
+                waiting.answer.set_exception(self._told(bytes(frame.body)))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _write(self, data: bytes) -> None:
+        """Send what can be sent now, and the rest when there is room."""
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._lost()
+                return
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+            self._writable.clear()
+            self._loop.add_writer(self._socket, self._write_more)
+
+    def _write_more(self) -> None:
+        try:
+            sent = self._socket.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lost()
+            return
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._socket)
+            self._writable.set()
+
+    def _lost(self) -> None:
         """Tell those who wait that no answer will come."""
         self.finish(
             Unavailable(
@@ -141,16 +189,22 @@ class StudentProcess(asyncio.Protocol):
             )
         )
 
-    def pause_writing(self) -> None:
-        """Let requests wait until the process has read those before them."""
-        self._writable.clear()
+    def _check_at(self, deadline: float) -> None:
+        """See to it that deadlines are looked at; one timer for all calls, since most are answered long before."""
+        if self._check is not None:
+            self._check.cancel()
+        self._check = self._loop.call_at(deadline, self._check_deadlines)
 
-    def resume_writing(self) -> None:
-        """Let requests go on."""
-        self._writable.set()
-
-    def _too_late(self, limit_s: float) -> None:
-        self.finish(Exhausted(f"{self.what} did not answer within {limit_s:g} s and was ended: give it less to do"))
+    def _check_deadlines(self) -> None:
+        self._check = None
+        now = self._loop.time()
+        for waiting in self._waiting.values():
+            if waiting.deadline <= now and not waiting.answer.done():
+                limit = f"{waiting.limit_s:g} s"
+                self.finish(Exhausted(f"{self.what} did not answer within {limit} and was ended: give it less to do"))
+                return
+        if self._waiting:
+            self._check_at(min(waiting.deadline for waiting in self._waiting.values()))
 
     def _told(self, body: bytes) -> EngramError:
         with contextlib.suppress(FormatError):

@@ -57,7 +57,7 @@ def error_fields(error: Exception) -> Mapping[int, Encodable]:
         }
     kind = error.kind if isinstance(error, EngramError) else ErrorKind.INTERNAL
     text = str(error).encode("utf-8", "replace").decode()[:_LONGEST]
-    return {1: kind.value, 2: text} | ({3: error.rule} if isinstance(error, Refused) else {})
+    return {1: kind.value, 2: text} | ({3: str(error.rule)} if isinstance(error, Refused) else {})
 
 
 def error_of(body: bytes) -> EngramError:

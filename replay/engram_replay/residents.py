@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from engram_format.catalog import Scalar
 from engram_format.encoding import Encodable
@@ -33,6 +34,8 @@ class HostLimits:
     sessions: int = 4096
     idle_s: float = 600.0
     """A session that is not used for so long ends, and a student without sessions too."""
+    allow_loops: bool = False
+    """Let `Loop` and `Scan` pass the gate: for students from trusted hands."""
     budget_bytes: int = 4 << 30
     """Memory of all students together; those without sessions are let go of first, the longest unused one first."""
 
@@ -53,14 +56,24 @@ class StudentSource:
         return f"student {self.sha256[:12]}"
 
 
+_SPARE_AFTER_S: Final = 0.1
+"""A spare process is made when the student before it is loaded, not beside it."""
+_AT_REST_BYTES: Final = 12 << 20
+"""What a process holds for itself without a student."""
+
+
 class Resident:
     """A student that has a process."""
 
-    def __init__(self, process: StudentProcess, contract: Contract, profile: Mapping[str, Scalar]) -> None:
+    def __init__(
+        self, process: StudentProcess, contract: Contract, profile: Mapping[str, Scalar], *, held_bytes: int
+    ) -> None:
         self.process = process
         self.contract = contract
         self.profile = profile
         self.sessions = 0
+        self.held_bytes = held_bytes
+        """Memory that the process alone held when it was last looked at, which takes milliseconds; at first an estimate."""
         self.used = asyncio.get_running_loop().time()
 
     def touch(self) -> None:
@@ -120,6 +133,7 @@ class Residents:
     def end_unused(self, *, since: float) -> None:
         """End students that have no sessions and were not used since a time of the loop's clock."""
         for resident in self._here():
+            resident.held_bytes = resident.process.private_bytes
             if not resident.sessions and resident.used < since:
                 resident.process.finish(Unavailable("the student was not used and let go of"))
         self._forget()
@@ -150,14 +164,18 @@ class Residents:
     async def process(self, *, what: str) -> StudentProcess:
         """Return a process without a student, to be ended by the caller, and let another one be made for the next."""
         spare, self._spare = self._spare, None
+        if spare is not None and not spare.done():
+            spare.cancel()  # it still waits for its time, or is being made: one that is made now is as soon there
+            spare = None
         process = await (spare or self._start())
         if process.ended:
             process = await self._start()
-        self._spare = asyncio.create_task(self._start())
+        self._spare = asyncio.create_task(self._start(after_s=_SPARE_AFTER_S))
         process.what = what
         return process
 
-    async def _start(self) -> StudentProcess:
+    async def _start(self, *, after_s: float = 0.0) -> StudentProcess:
+        await asyncio.sleep(after_s)
         return await StudentProcess.start(self._nursery, memory_bytes=self._limits.memory_bytes, what="a student")
 
     async def _settle(
@@ -169,21 +187,25 @@ class Residents:
                 f"{student.name} has {len(data)} bytes and at most {self._limits.student_bytes} are loaded: "
                 "raise the bound to replay it"
             )
-        head: dict[int, Encodable] = {1: dict(_contract_in(student.told)), 2: dict(execution.to_fields())}
+        head: dict[int, Encodable] = {
+            1: dict(contract_in(student.told)),
+            2: dict(execution.to_fields()),
+            3: self._limits.allow_loops,
+        }
         fields, _ = await process.ask(Op.LOAD, head, rest=[data], limit_s=self._limits.load_s)
         contract = Contract.from_metadata(scalars(fields.mapping(1)))
         if contract is None:
             raise Unavailable(f"{student.name} gave no contract: its process was ended")
-        return Resident(process, contract, scalars(fields.mapping(2)))
+        return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * len(data))
 
     def _make_room(self) -> None:
         """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
         here = self._here()
-        held = sum(resident.process.private_bytes for resident in here)
+        held = sum(resident.held_bytes for resident in here)
         for resident in sorted((one for one in here if not one.sessions), key=lambda one: one.used):
             if held <= self._limits.budget_bytes:
                 return
-            held -= resident.process.private_bytes
+            held -= resident.held_bytes
             resident.process.finish(Unavailable("the student was let go of to make room: open a new session"))
         self._forget()
         if held > self._limits.budget_bytes:
@@ -215,8 +237,9 @@ def scalars(values: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def _key(student: StudentSource, execution: Execution) -> Key:
-    return student.sha256, execution, tuple(sorted(_contract_in(student.told).items()))
+    return student.sha256, execution, tuple(sorted(contract_in(student.told).items()))
 
 
-def _contract_in(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def contract_in(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the entries of metadata that say a contract."""
     return {name: value for name, value in metadata.items() if name.startswith(CONTRACT_PREFIX)}

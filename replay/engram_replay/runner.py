@@ -6,21 +6,24 @@ bounded memory, no network, no files to write and an empty folder (`nursery_chil
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 import onnx
 import onnx.helper
+import onnx.numpy_helper
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
 from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
 from engram_replay.execution import Execution, Form
-from engram_replay.gate import check_network
+from engram_replay.gate import GateLimits, check_network
 from engram_replay.invariance import measure
 from engram_replay.loader import load_student
 from engram_replay.minds import Ensemble, Rows
@@ -46,25 +49,46 @@ from engram_replay.wire import (
 _READ_BYTES: Final = 1 << 20
 _MAX_ROWS: Final = 1024
 """Minds that share one call."""
+_CHANNELS: Final = 64
+_UNITS: Final = 256
 
 
 def run(connection: socket.socket) -> None:
     """Answer until the other side hangs up."""
+    np.seterr(all="ignore")  # what overflows shows in the answer; nobody reads warnings here
     _warm_up()
     Runner(connection).serve()
 
 
 def _warm_up() -> None:
     """Go once through what loading a student takes, so that the first student finds all of it in memory."""
-    ensemble = Ensemble(student := load_student(_tiny_network()), Calls(student))
+    ensemble = Ensemble(student := load_student(plain_network()), Calls(student))
     with ensemble.calls.within(_TRIAL_S):
         measure(ensemble)
 
 
-def _tiny_network() -> bytes:
-    """Return a network of a few numbers: y = x + x, any number of minds."""
-    tensors = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 1]) for name in "xy"]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "x"], ["y"])], "tiny", tensors[:1], tensors[1:])
+@cache
+def plain_network() -> bytes:
+    """Return a recurrent network of the usual kind and size, all its weights zero."""
+    shapes = {"w": (1, 3 * _UNITS, _CHANNELS), "r": (1, 3 * _UNITS, _UNITS), "o": (_UNITS, _CHANNELS)}
+    weights = [onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+    axes: dict[str, list[str | int]] = {
+        "x": ["time", "batch", _CHANNELS],
+        "h0": [1, "batch", _UNITS],
+        "h1": [1, "batch", _UNITS],
+    }
+    axes["y"] = ["time", 1, "batch", _CHANNELS]
+    tensors = {
+        name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes_of)
+        for name, axes_of in axes.items()
+    }
+    nodes = [
+        onnx.helper.make_node("GRU", ["x", "w", "r", "", "", "h0"], ["all", "h1"], hidden_size=_UNITS),
+        onnx.helper.make_node("MatMul", ["all", "o"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "plain", [tensors["x"], tensors["h0"]], [tensors["y"], tensors["h1"]], initializer=weights
+    )
     opsets = [onnx.helper.make_opsetid("", 17)]
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
@@ -144,7 +168,8 @@ class Runner:
         fields, arrays, rest = unpack_arrays(frame.body, what="a request", known=range(8))
         match frame.op:
             case Op.LOAD:
-                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
+                gate = GateLimits(allow_loops=fields.flag(3))
+                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2), gate=gate), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self._loaded.rows(
                     minds=fields.integer(2), constants=_scalars(fields.mapping(3)), initial_state=arrays
@@ -166,7 +191,8 @@ class Runner:
             case Op.GROUP:
                 sizes = [size for size in fields.array(2) if isinstance(size, int)]
                 execution = Execution.from_fields(_scalars(fields.mapping(3)))
-                return _group(rest, sizes, arrays, execution=execution, limit_s=fields.number(1))
+                told = [_scalars_of(one) for one in fields.array(4)]
+                return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1))
             case Op.REFERENCE:
                 return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
             case _:
@@ -184,9 +210,11 @@ class Runner:
             raise NotFound(f"there is no session {number} of these minds: open a new one")
         return rows
 
-    def _load(self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value]) -> Mapping[int, Encodable]:
+    def _load(
+        self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value], *, gate: GateLimits
+    ) -> Mapping[int, Encodable]:
         self._execution = Execution.from_fields(_scalars(execution))
-        student = load_student(data, told=_scalars(told), execution=self._execution)
+        student = load_student(data, told=_scalars(told), execution=self._execution, limits=gate)
         ensemble = Ensemble(student, Calls(student))
         with ensemble.calls.within(_TRIAL_S):
             measured = measure(ensemble)
@@ -244,7 +272,8 @@ class Runner:
     def _infer(self, feed: Mapping[str, AnyArray], *, limit_s: float, allow_nan: bool) -> Mapping[str, AnyArray]:
         ensemble = self._loaded
         if not allow_nan:
-            check_finite(feed)
+            for name, array in feed.items():
+                check_finite(name, array)
         names = [output.name for output in ensemble.student.session.get_outputs()]
         with ensemble.calls.within(limit_s):
             return dict(zip(names, ensemble.calls.run(names, dict(feed), step=0), strict=True))
@@ -298,13 +327,14 @@ class Runner:
         """Return a tick with its arrays; where they do not fit, say so to who asked and return `None`."""
         try:
             tick = unpack_tick(frame.body)
-            ports = self._loaded.contract.stimuli
-            stimuli = unpack_plain(tick.stimuli, [port.dtype for port in ports])
+            ports = self._loaded.stimuli
+            stimuli = unpack_plain(tick.stimuli, self._loaded.dtypes)
             rows = self._session(tick.session)
             for port, array in zip(ports, stimuli, strict=True):
                 port.check(array, outer=(tick.steps, rows.minds))
             if not tick.allow_nan:
-                check_finite({port.name: array for port, array in zip(ports, stimuli, strict=True)})
+                for port, array in zip(ports, stimuli, strict=True):
+                    check_finite(port.name, array)
         except FormatError as error:
             self._fail(frame.number, InvalidInput(str(error)))
         except EngramError as error:
@@ -315,7 +345,13 @@ class Runner:
 
 
 def _group(
-    rest: memoryview, sizes: Sequence[int], arrays: Mapping[str, AnyArray], *, execution: Execution, limit_s: float
+    rest: memoryview,
+    sizes: Sequence[int],
+    told: Sequence[Mapping[str, Scalar]],
+    arrays: Mapping[str, AnyArray],
+    *,
+    execution: Execution,
+    limit_s: float,
 ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
     """Run several students whose networks follow one another in `rest`; arrays under `s:` are the stimulus."""
     from engram_replay.group import run_group  # only a group needs it
@@ -325,7 +361,7 @@ def _group(
     for size in sizes:
         networks.append(bytes(rest[at : at + size]))
         at += size
-    done = run_group(networks, _under("s:", arrays), execution=execution, limit_s=limit_s)
+    done = run_group(networks, told, _under("s:", arrays), execution=execution, limit_s=limit_s)
     pairs = list(zip(done.students, done.replays, strict=True))
     receipts: list[Encodable] = [dict(receipt(student, replay, done.execution)) for student, replay in pairs]
     outputs = {
@@ -339,15 +375,23 @@ _TRIAL_S: Final = 2.0
 """How long a student is tried when it is loaded."""
 
 
-def check_finite(arrays: Mapping[str, AnyArray]) -> None:
+def check_finite(name: str, array: AnyArray) -> None:
     """Raise `InvalidInput` where an array holds NaN or infinity."""
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
+    if array.dtype.kind != "f":
+        return
+    # A sum is finite only where all of its parts are; one that is not may just be too large.
+    total = np.add.reduce(array, axis=None)
+    if not (math.isfinite(total) or np.isfinite(array).all()):
+        raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
 
 
 def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _scalars_of(value: Value) -> dict[str, Scalar]:
+    """Return the metadata that a value is, none if it is no map."""
+    return _scalars({str(name): one for name, one in value.items()}) if isinstance(value, dict) else {}
 
 
 def _scalars(values: Mapping[str, Value]) -> dict[str, Scalar]:

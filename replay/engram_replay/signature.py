@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 
+from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
 
 STATE_PREFIX = "engram.state."
@@ -53,7 +54,10 @@ class Stimulus:
 
     tensor: Tensor
     omissible: frozenset[int]
-    """How many leading axes of the tensor an array may leave out; they are then of length 1. Batch axes, that is."""
+    """How many leading axes of the tensor an array may leave out; they are then of length 1. Batch axes, that is.
+
+    Empty where time lies behind another axis, so that no whole stimulus can begin with it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +77,29 @@ class Signature:
     states: tuple[State, ...]
     constants: tuple[Tensor, ...]
     responses: tuple[Tensor, ...]
+    values: Mapping[str, AnyArray] = field(default_factory=dict)
+    """What constants are unless another value is given."""
 
 
 def read_signature(
-    inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, states: Mapping[str, str] | None = None
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    *,
+    states: Mapping[str, str] | None = None,
+    constants: Mapping[str, AnyArray | None] | None = None,
 ) -> Signature:
     """Tell the meaning of a network's inputs and outputs.
 
     `states` pairs the inputs that are states with their outputs, by name; an empty mapping says that there are none, `None`
-    that the names tell. Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no
+    that the names tell. `constants` names those among the inputs, with what they are unless told otherwise; `None` says that
+    scalars are constants. Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no
     stimulus or no response remains.
     """
     pairs = pair_states(inputs, outputs, states=states)
     paired = {tensor.name for pair in pairs for tensor in (pair.before, pair.after)}
     free_inputs = [tensor for tensor in inputs if tensor.name not in paired]
-    driven = [tensor for tensor in free_inputs if tensor.shape]
+    still = {tensor.name for tensor in free_inputs if not tensor.shape} if constants is None else constants.keys()
+    driven = [tensor for tensor in free_inputs if tensor.name not in still]
     responses = tuple(tensor for tensor in outputs if tensor.name not in {pair.after.name for pair in pairs})
     if not driven or not responses:
         raise InvalidInput(
@@ -101,8 +113,9 @@ def read_signature(
         mode=mode,
         stimuli=tuple(Stimulus(tensor, omissible(tensor)) for tensor in driven),
         states=pairs,
-        constants=tuple(tensor for tensor in free_inputs if not tensor.shape),
+        constants=tuple(tensor for tensor in free_inputs if tensor.name in still),
         responses=responses,
+        values={name: value for name, value in (constants or {}).items() if value is not None},
     )
 
 
@@ -219,19 +232,14 @@ def _omissible_in_a_step(tensor: Tensor) -> frozenset[int]:
 def _omissible_before_time(tensor: Tensor) -> frozenset[int]:
     """Let a whole stimulus begin with its time axis: free and no batch, with only axes before it that are free or of length 1.
 
+    Nothing where there is no such axis.
+
     Where there is none, a free batch axis in front is taken for time: a network without memory treats both alike.
     """
     free = [axis for axis, length in enumerate(tensor.shape) if not isinstance(length, int)]
     reachable = _omissible_in_a_step(tensor)
     times = frozenset(axis for axis in free if not _is_batch(tensor.shape[axis]))
-    if times and not times & reachable:
-        raise InvalidInput(f"stimulus {tensor} has its time behind another axis: export the student with time in front")
-    chosen = times & reachable or frozenset(free[:1]) & reachable
-    if not chosen:
-        raise InvalidInput(
-            f"stimulus {tensor} has no axis for time in front: export the student with its length left free"
-        )
-    return chosen
+    return times & reachable if times else frozenset(free[:1]) & reachable
 
 
 def _names(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:

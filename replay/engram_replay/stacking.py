@@ -47,7 +47,7 @@ __all__ = [
 MINDS_METADATA: Final = "engram.stack.minds"
 FORM_METADATA: Final = "engram.stack.form"
 SHARED_METADATA: Final = "engram.stack.shared"
-"""What a stacked network's own metadata say of it: how many minds, the form's id, the shared weights one a line."""
+"""What a stacked network's own metadata say of it: how many minds, the form's id, the places of the shared weights."""
 
 _OLDEST_OPSET: Final = 13
 _MAX_BYTES: Final = 512 << 20
@@ -69,7 +69,7 @@ class Choice:
     network: bytes | None = None
     """The network of all students; `None` where they run one by one."""
     shared: tuple[str, ...] = ()
-    """The weights that the form `shared-1` keeps once, by their names in the first student."""
+    """The weights that the form `shared-1` keeps once, by their places, as `shared_weights` returns them."""
 
 
 def architecture_of(model: onnx.ModelProto) -> str:
@@ -91,29 +91,35 @@ def stack(models: Sequence[onnx.ModelProto]) -> bytes:
 
 
 def shared_weights(models: Sequence[onnx.ModelProto]) -> tuple[str, ...]:
-    """Return the weights that are the same bits in all students, by their names in the first one, in order of use.
+    """Return the weights that are the same bits in all students, by their places: "0" is the first that a node uses, and so on.
 
-    Raises `CannotStack` where the students are of different architectures.
+    Places are the same in all students of an architecture, and names need not be. Raises `CannotStack` where the students are
+    of different architectures.
     """
-    return _shared(_group(models))
+    group = _group(models)
+    return _places(group[0], _shared(group))
 
 
 def shared_base(models: Sequence[onnx.ModelProto], *, shared: Collection[str] | None = None) -> bytes | None:
     """Return one network that runs all students in the form `shared-1`, or `None` if they share less than half their bytes.
 
-    With `shared`, the names that a record gives, just these weights are kept once, however much that is: so a student can be
-    run again, as a group of two of itself, with the bits that it had in company. Raises `InvalidInput` for a name that is no
-    weight or that students differ in, and `CannotStack` as `stack` does.
+    With `shared`, the places that a record gives, just these weights are kept once, however much that is: so a student can be
+    run again, as a group of two of itself, with the bits that it had in company. Raises `InvalidInput` for a place that has no
+    weight or one that students differ in, and `CannotStack` as `stack` does.
     """
     group = _group(models)
     same = _shared(group)
     if shared is None:
         if not same or 2 * _bytes(group[0], same) < _bytes(group[0], group[0].weights):
             return None
-    elif not set(shared) <= set(same):
-        wrong = min(set(shared) - set(same))
-        raise InvalidInput(f"{wrong[:80]!r} is no weight that these students share: name some of {', '.join(same)}")
-    return _widen(models, group, form=Form.SHARED, shared=same if shared is None else shared)
+        return _widen(models, group, form=Form.SHARED, shared=same)
+    named = dict(zip(_places(group[0], same), same, strict=True))
+    if not set(shared) <= set(named):
+        wrong = min(set(shared) - set(named))
+        raise InvalidInput(
+            f"there is no weight {wrong[:80]!r} that these students share: name some of {', '.join(named)}"
+        )
+    return _widen(models, group, form=Form.SHARED, shared=[named[place] for place in shared])
 
 
 def choose(models: Sequence[onnx.ModelProto], *, rows: int = 1) -> Choice:
@@ -130,7 +136,7 @@ def choose(models: Sequence[onnx.ModelProto], *, rows: int = 1) -> Choice:
         if form is Form.SOLO:
             return Choice(form, reason)
         shared = same if form is Form.SHARED else ()
-        return Choice(form, reason, _widen(models, group, form=form, shared=shared), shared)
+        return Choice(form, reason, _widen(models, group, form=form, shared=shared), _places(group[0], shared))
     except CannotStack as error:
         return Choice(Form.SOLO, f"{len(models)} students run one by one: {error}")
 
@@ -187,6 +193,10 @@ def _shared(group: Sequence[Architecture]) -> tuple[str, ...]:
     )
 
 
+def _places(architecture: Architecture, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(str(place) for place, name in enumerate(architecture.weights) if name in names)
+
+
 def _same(one: onnx.TensorProto, other: onnx.TensorProto) -> bool:
     if one.raw_data and other.raw_data:
         return one.raw_data == other.raw_data
@@ -232,7 +242,7 @@ def _widen(
     )
     said = {FORM_METADATA: form.value, MINDS_METADATA: str(len(group))}
     if form is Form.SHARED:
-        said[SHARED_METADATA] = "\n".join(name for name in first.weights if name in shared)
+        said[SHARED_METADATA] = " ".join(_places(first, shared))
     helper.set_model_props(made, {**_common_metadata(models), **said})
     return made.SerializeToString(deterministic=True)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -17,7 +19,8 @@ import zarr
 from engram_client.folder import restore_folder
 from engram_client.transfer import deposit_files
 from engram_format.address import Address
-from engram_format.catalog import Kind
+from engram_format.catalog import ArtifactSpec, FindingKind, Kind
+from engram_format.errors import InvalidInput, Precondition
 
 EDF = Path(__file__).parent.parent / "data" / "eeg_mne" / "test.edf"
 RNG = np.random.default_rng(0)
@@ -89,7 +92,35 @@ def files_of(top: Path) -> Iterator[tuple[str, bytes, int, int]]:
             yield name, path.read_bytes(), status.st_mtime_ns, stat.S_IMODE(status.st_mode)
 
 
-@pytest.fixture(params=[zarr_2, zarr_3, bids, open_ephys], ids=lambda make: make.__name__)
+def hollow(top: Path) -> None:
+    """A session whose folders tell as much as its files do: empty ones, deep ones, and names that are hard on programs."""
+    for name in (
+        "empty",
+        "nested/empty/deep",
+        "a-b",
+        "a/b",
+        "a.b",
+        " ",
+        "-rf",
+        'tab and "quote" \'n $HOME',
+        "данные/empty",
+    ):
+        (top / name).mkdir(parents=True)
+    (top / ("d/" * 60) / "hollow").mkdir(parents=True)
+    (top / ("d/" * 60) / "x").write_bytes(b"deep")
+    (top / "a" / "b" / "x").write_bytes(b"1")
+    (top / "a-b" / "ünïcode").write_bytes(b"2")
+
+
+def folders_of(top: Path) -> list[tuple[str, int, int]]:
+    """Return path, time of change and mode of a folder and of every one below it."""
+    found = [top, *(path for path in sorted(top.rglob("*")) if path.is_dir())]
+    return [
+        (path.relative_to(top).as_posix(), path.stat().st_mtime_ns, stat.S_IMODE(path.stat().st_mode)) for path in found
+    ]
+
+
+@pytest.fixture(params=[zarr_2, zarr_3, bids, open_ephys, hollow], ids=lambda make: make.__name__)
 def session(request, tmp_path) -> Path:
     top = tmp_path / request.param.__name__
     request.param(top)
@@ -99,16 +130,22 @@ def session(request, tmp_path) -> Path:
             path.chmod(chance.choice([0o644, 0o600, 0o755, 0o444, 0o660]))
             time_ns = 1_700_000_000_000_000_001 + chance.randrange(10**17)
             os.utime(path, ns=(time_ns, time_ns))
+    for path in sorted((top, *top.rglob("*")), reverse=True):
+        if path.is_dir():
+            path.chmod(chance.choice([0o755, 0o700, 0o555, 0o500, 0o2750]))
+            time_ns = 1_600_000_000_000_000_001 + chance.randrange(10**17)
+            os.utime(path, ns=(time_ns, time_ns))
     return top
 
 
 def test_a_session_comes_back_with_its_bytes_times_and_modes(archive, session, tmp_path):
-    deposited = list(files_of(session))
+    deposited, folders = list(files_of(session)), folders_of(session)
     version = deposit_files(archive, [session], to=Address("lab", session.name), author="a test")
     assert version.added == len(deposited)
     told: list[Path] = []
     count = restore_folder(archive, version.address, tmp_path / "restored", restored=told.append)
     assert list(files_of(tmp_path / "restored")) == deposited
+    assert folders_of(tmp_path / "restored") == folders
     assert count == len(deposited)
     assert sorted(told) == sorted(tmp_path / "restored" / name for name, *_ in deposited)
 
@@ -121,6 +158,47 @@ def test_a_folder_of_a_session_comes_back_under_its_path(archive, tmp_path):
     assert names == [name for name, *_ in files_of(tmp_path / "bids") if name.startswith("sub-02/")]
     edf = archive.artifact(version.address.of("sub-02/eeg/sub-02_task-rest_eeg.edf"))
     assert edf.kind is Kind.RECORDING
+
+
+def test_what_is_known_of_folders_goes_from_version_to_version(archive, tmp_path):
+    top, memory = tmp_path / "in", Address("lab", "handed-on")
+    hollow(top)
+    (top / "empty").chmod(0o555)
+    first = deposit_files(archive, [top], to=memory, author="a test")
+    before = list(archive.folders(first.address))
+    assert [folder.path for folder in before if "empty" in folder.path] == [
+        "empty",
+        "nested/empty",
+        "nested/empty/deep",
+        "данные/empty",
+    ]
+    archive.annotate(memory.of("a/b/x"), set={"note": "seen"})
+    assert list(archive.folders(memory)) == before
+    assert [folder.path for folder in archive.folders(memory.of("a"))] == ["a", "a/b"]
+    (tmp_path / "empty").write_bytes(b"now a file")
+    deposit_files(archive, [tmp_path / "empty"], to=memory, author="a test")
+    assert list(archive.folders(memory)) == [folder for folder in before if folder.path != "empty"]
+    assert list(archive.folders(first.address)) == before
+    (top / "empty").chmod(0o750)
+    with pytest.raises(InvalidInput, match="a folder cannot lie at 'empty': 'empty' is an artifact"):
+        deposit_files(archive, [top], to=memory, author="a test")
+    (top / "empty").rmdir()
+    (top / "nested").chmod(0o711)
+    changed = deposit_files(archive, [top], to=memory, author="a test")
+    assert {folder.path: folder.mode for folder in archive.folders(changed.address)}["nested"] == 0o711
+    assert [change.path for change in archive.diff(first.address, changed.address)] == ["empty"]
+    assert {finding.result for finding in archive.verify(memory)} == {FindingKind.SOUND}
+
+
+def test_more_folders_than_one_message_holds(archive, tmp_path):
+    top = tmp_path / "in"
+    for number in range(2500):
+        (top / f"{number:04}").mkdir(parents=True)
+    (top / "x").touch()
+    version = deposit_files(archive, [top], to=Address("lab", "many-folders"), author="a test")
+    assert [folder.path for folder in archive.folders(version.address)] == ["", *(f"{n:04}" for n in range(2500))]
+    restore_folder(archive, version.address, tmp_path / "out")
+    assert folders_of(tmp_path / "out") == folders_of(top)
 
 
 @pytest.mark.parametrize("make", [zarr_2, zarr_3], ids=lambda make: make.__name__)
@@ -168,3 +246,48 @@ def test_many_artifacts_are_read_in_order_and_those_not_wanted_are_skipped(archi
     assert [found.address.path for found in archive.artifacts(memory, after=after)] == sorted(wanted)[121:]
     below = [path for path in sorted(wanted) if path.startswith("3/")]
     assert [found.address.path for found in archive.artifacts(memory.of("3"), after=below[4])] == below[5:]
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_whole_artifacts_are_on_the_way_together_and_arrive_in_order(archive):
+    memory, session = Address("lab", "whole"), secrets.token_hex(16)
+    files = {f"{number:03}": RNG.bytes(number * 40) for number in range(300)}
+    with archive.open_deposit(memory, session=session) as deposit:
+        arriving = [
+            deposit.put(ArtifactSpec(path=path, size=len(data), mode=0o640), data, sha256=digest_of(data))
+            for path, data in files.items()
+        ]
+        long = RNG.bytes(3 << 20)
+        assert deposit.begin(ArtifactSpec(path="long", size=len(long))) == 0
+        deposit.write(long)
+        deposit.end(sha256=digest_of(long))
+        artifacts = [wait() for wait in arriving]
+        assert [(artifact.address.path, artifact.mode) for artifact in artifacts] == [(path, 0o640) for path in files]
+        assert deposit.commit(message="", author="a test").added == 301
+    read = {artifact.address.path: b"".join(pieces) for artifact, pieces in archive.read_all(memory)}
+    assert read == files | {"long": long}
+
+
+def test_a_whole_artifact_that_does_not_have_its_digest_keeps_the_session_from_its_version(archive):
+    memory = Address("lab", "not-whole")
+    with archive.open_deposit(memory, session=secrets.token_hex(16)) as deposit:
+        with pytest.raises(InvalidInput, match="it changed during the deposit"):
+            deposit.put(ArtifactSpec(path="a", size=4), b"data", sha256=digest_of(b"other"))()
+        with pytest.raises(Precondition, match="it changed during the deposit"):
+            deposit.put(ArtifactSpec(path="b", size=4), b"data", sha256=digest_of(b"data"))()
+        with pytest.raises(Precondition, match="it changed during the deposit"):
+            deposit.commit(message="", author="a test")
+
+
+def test_a_whole_artifact_is_sent_again_after_a_cut(archive):
+    memory, session, data = Address("lab", "whole-again"), secrets.token_hex(16), RNG.bytes(60_000)
+    for _ in range(2):
+        with archive.open_deposit(memory, session=session) as deposit:
+            deposit.put(ArtifactSpec(path="a", size=len(data)), data, sha256=digest_of(data))()
+    with archive.open_deposit(memory, session=session) as deposit:
+        deposit.put(ArtifactSpec(path="a", size=len(data)), data, sha256=digest_of(data))
+        version = deposit.commit(message="", author="a test")
+    assert b"".join(archive.read(version.address.of("a"))) == data

@@ -194,3 +194,13 @@ def test_a_file_object_reads_and_seeks_as_a_local_file(view):
             file.seek(-1)
         with pytest.raises(io.UnsupportedOperation):
             file.write(b"x")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_array_that_was_read_is_the_callers_own(view, name):
+    """Also where it is the block that the engine has made, and where frames are held for the next slice."""
+    series = view.series[name]
+    first = series[10:400]
+    kept = first.copy()
+    first[...] = 0
+    assert np.array_equal(series[10:400], kept)

@@ -116,6 +116,10 @@ def test_a_real_network_is_told_by_a_file_what_it_does_not_say(archive, place):
     outputs = golden_outputs(archive, artifact.address, contract)
     assert digest_arrays(outputs) == artifact.metadata["golden.outputs.sha256"]
     assert (outputs["output"] > 0).all()
+    # A replay takes the constant from the contract, and answers as the golden trace does.
+    (stimulus,) = golden_stimuli(contract, seed=1, steps=artifact.metadata["golden.steps"], minds=2)
+    done = archive.replay(artifact.address, {"input": stimulus[:, 0]})
+    np.testing.assert_allclose(done.outputs["output"].ravel(), outputs["output"][:, 0].ravel(), rtol=1e-5)
     # What the planner found in the file stands beside it.
     assert archive.recording(artifact.address).series
 
@@ -124,7 +128,7 @@ def test_a_student_that_lacks_a_constant_is_kept_without_a_trace_and_says_why(ar
     said = []
     version = deposit_files(archive, [SILERO], to=place, warn=said.append)
     artifact = archive.artifact(version.address.of(SILERO.name))
-    assert "takes the constant 'sr' (int64): give it a value" in artifact.metadata["golden.absent"]
+    assert "its constant 'sr' has no value" in artifact.metadata["golden.absent"]
     assert Contract.from_metadata(artifact.metadata).states[0].after == "stateN"
     assert any("has no golden trace" in sentence and "'sr'" in sentence for sentence in said)
 
@@ -196,3 +200,7 @@ def test_a_contract_that_is_set_later_is_the_one_that_counts(archive, place):
     address = put(archive, place, students.reservoir(hidden=8)).address.of("student.onnx")
     archive.annotate(address.at(None), set={"contract.outputs.0.unit": "Hz"})
     assert Contract.from_metadata(archive.artifact(address.at(None)).metadata).responses[0].unit == "Hz"
+    with pytest.raises(InvalidInput, match="'contract.seed' is -3"):
+        archive.annotate(address.at(None), set={"contract.seed": -3})
+    with pytest.raises(InvalidInput, match="'contract.inputs.0' does not say the name"):
+        archive.annotate(address.at(None), unset=["contract.inputs.0.name"])

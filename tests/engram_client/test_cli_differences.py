@@ -127,6 +127,16 @@ def test_a_recording_shows_who_may_use_it(engram):
     assert "re-identification  denied" in out
 
 
+def test_programs_are_told_what_follows_from_consent(engram):
+    told = json.loads(engram("show", "vault/memory:session.h5", "--json").stdout)["consent"]
+    assert (told["allows_use"], told["allows_model_training"], told["allows_reidentification"]) == (True, False, False)
+    assert told["codes"] == ["DUO:0000042", "DUO:0000045"]
+    assert told["says"]["model training"] == "denied"
+    unsaid = json.loads(engram("show", "vault/memory:unsaid.h5", "--json").stdout)["consent"]
+    assert (unsaid["allows_use"], unsaid["codes"]) == (False, [])
+    assert "consent" not in json.loads(engram("show", "vault/memory:came.txt", "--json").stdout)
+
+
 def test_a_recording_of_which_nothing_is_said_may_be_used_for_nothing(engram):
     assert "may be used for    nothing: consent.duo is not given" in engram("show", "vault/memory:unsaid.h5").stdout
     assert "may be used for" not in engram("show", "vault/memory:came.txt").stdout
@@ -139,3 +149,9 @@ def test_a_statement_that_is_not_understood_allows_nothing():
     archive.add_version(MEMORY, {"a.nwb": (spec, b"a")}, message="", author="another program")
     result = CliRunner().invoke(cli, ["show", "vault/memory:a.nwb"], prog_name="engram", obj=lambda _: archive)
     assert "may be used for  nothing: what is said of consent is not understood (consent.duo has 'XYZ'" in result.stdout
+    result = CliRunner().invoke(
+        cli, ["show", "vault/memory:a.nwb", "--json"], prog_name="engram", obj=lambda _: archive
+    )
+    told = json.loads(result.stdout)["consent"]
+    assert not any((told["allows_use"], told["allows_model_training"], told["allows_reidentification"]))
+    assert "not understood" in told["says"]["may be used for"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import sys
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +49,10 @@ def leaky_sum() -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
-@pytest.fixture(scope="module", params=["directory", "grpc"])
-def url(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """An archive in a folder and the service that keeps it."""
+    folder = tmp_path_factory.mktemp("minds")
     identity, place = new_identity(), str(folder / "archive")
     save_identity(folder / "identity.txt", identity)
     create_archive(place, identity=identity)
@@ -65,17 +66,20 @@ def url(request, tmp_path_factory):
             (folder / f"{name}.onnx").write_bytes(data)
         np.save(folder / "stim.npy", drive())
         run("deposit", *folder.glob("*.onnx"), folder / "stim.npy", "--to", "retina/bars")
-        if request.param == "grpc":
-            with serving(ServeConfig(port=0, grace_s=2), open_archive(place, identity=identity)) as port:
-                patch.setenv("ENGRAM_ARCHIVE", f"grpc://127.0.0.1:{port}")
-                yield
-        else:
-            yield
+        with serving(ServeConfig(port=0, grace_s=2), open_archive(place, identity=identity)) as port:
+            service = f"grpc://127.0.0.1:{port}"
+            patch.setenv("ENGRAM_ARCHIVE", service)
+            yield {"directory": place, "grpc": service}
 
 
 @pytest.fixture
-def engram(url):
+def engram(places):
     return run
+
+
+@pytest.fixture(params=["directory", "grpc"])
+def each_door(request, places, monkeypatch):
+    monkeypatch.setenv("ENGRAM_ARCHIVE", places[request.param])
 
 
 def run(*args, status: int = 0):
@@ -104,20 +108,14 @@ def outputs(path: Path, name: str = "y") -> np.ndarray:
 
 def kept(address: str) -> dict[str, np.ndarray]:
     sink = io.BytesIO()
-    with engram_client.open(environment("ENGRAM_ARCHIVE"), identity=environment("ENGRAM_IDENTITY")) as archive:
+    with engram_client.open(os.environ["ENGRAM_ARCHIVE"], identity=os.environ["ENGRAM_IDENTITY"]) as archive:
         sink.write(b"".join(archive.read(Address.parse(address))))
     sink.seek(0)
     return dict(np.load(sink))
 
 
-def environment(name: str) -> str:
-    import os
-
-    return os.environ[name]
-
-
 class TestReplay:
-    def test_a_stimulus_is_given_to_all_minds(self, engram, tmp_path):
+    def test_a_stimulus_is_given_to_all_minds(self, engram, each_door, tmp_path):
         stimulus = saved(tmp_path / "stim.npy", drive())
         engram("replay", GRU, "--stimulus", stimulus, "-o", tmp_path / "one.npz")
         report = told("replay", GRU, "--stimulus", stimulus, "--minds", 4, "-o", tmp_path / "four.npz")
@@ -157,9 +155,21 @@ class TestReplay:
         assert digest_arrays(kept(artifact["address"])) == receipt["outputs.sha256"]
         beside = artifact["address"].removesuffix(".npz")
         assert digest_arrays(kept(f"{beside}.state.npz")) == receipt["initial_state.sha256"]
-        assert np.array_equal(kept(f"{beside}.stimulus.npz")["stimulus"], drive())
+        assert np.array_equal(kept(f"{beside}.stimulus.npz")["x"], drive())
         kinds = {path: told("show", f"{beside}.{path}.npz")["sha256"] for path in ("stimulus", "state")}
-        assert artifact["made_from"] == [receipt["student.sha256"], kinds["stimulus"], kinds["state"]]
+        assert artifact["made_from"] == [receipt["student.sha256"], kinds["state"], kinds["stimulus"]]
+
+    def test_a_replay_of_many_minds_is_verified(self, engram, tmp_path):
+        own = np.random.default_rng(8).standard_normal((STEPS, 3, 64)).astype(np.float32)
+        for stimulus in (saved(tmp_path / "own.npy", own), "retina/bars:stim.npy"):
+            kept = told(*("replay", GRU, "--stimulus", stimulus, "--minds", 3, "--perturb-state", "seed=4", "--save"))[
+                "saved"
+            ]["address"]
+            verdict = told("replay", "verify", kept)
+            assert (verdict["likeness"], verdict["detail"]) == ("bit", "")
+            assert verdict["outputs"][0]["largest"] == 0
+        refused = engram("replay", "verify", kept, "--reference", status=1)
+        assert "many minds" in refused.stderr
 
     def test_a_kept_stimulus_is_not_kept_again(self, engram):
         report = told("replay", GRU, "--stimulus", "retina/bars:stim.npy", "--minds", 2, "--save")
@@ -218,7 +228,7 @@ class TestReplay:
 
 
 class TestMind:
-    def test_minds_are_saved_and_resumed_exactly(self, engram, tmp_path):
+    def test_minds_are_saved_and_resumed_exactly(self, engram, each_door, tmp_path):
         first, second = (saved(tmp_path / f"{i}.npy", part) for i, part in enumerate(np.split(drive(), [8])))
         whole = saved(tmp_path / "whole.npy", drive())
         engram("replay", GRU, "--stimulus", whole, "--minds", 3, "--perturb-state", "seed=9", "-o", tmp_path / "w.npz")
@@ -291,4 +301,3 @@ def test_long_work_shows_how_far_it_is(monkeypatch, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "replaying 2 minds: 10 % (2 of 20 steps)"
     assert len(said) == 10
-    assert sys.stderr is not None

@@ -11,7 +11,7 @@ from engram_testing.simulator import SimulatedArchive
 from engram_client.folder import restore_folder
 from engram_client.transfer import Advance
 from engram_format.address import Address
-from engram_format.catalog import ArtifactSpec
+from engram_format.catalog import ArtifactSpec, Folder
 from engram_format.errors import AlreadyExists, Damaged, InvalidInput, NotFound
 
 MEMORY = Address("retina", "bars")
@@ -35,12 +35,14 @@ def archive():
     return archive
 
 
-def keep(archive, files: dict[str, bytes], *, mode: int = 0o640, time_ns: int = 1_600_000_000_123_456_789) -> Address:
+def keep(
+    archive, files: dict[str, bytes], *, mode: int = 0o640, time_ns: int = 1_600_000_000_123_456_789, folders=()
+) -> Address:
     specs = {
         path: (ArtifactSpec(path=path, size=len(data), mode=mode, time_ns=time_ns), data)
         for path, data in files.items()
     }
-    return archive.add_version(MEMORY, specs, message="", author="").address
+    return archive.add_version(MEMORY, specs, message="", author="", folders=folders).address
 
 
 def tree(top: Path) -> dict[str, bytes]:
@@ -142,3 +144,65 @@ def test_a_destination_that_is_a_file_is_told(archive, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(AlreadyExists, match=f"{tmp_path}/out exists"):
         restore_folder(archive, MEMORY, tmp_path / "out", force=True)
+
+
+FOLDERS = (
+    Folder("", 1_500_000_000_000_000_001, 0o750),
+    Folder("b", 1_500_000_000_000_000_002, 0o555),
+    Folder("b/c", 1_500_000_000_000_000_003, 0o500),
+    Folder("hollow", 1_500_000_000_000_000_004, 0o2775),
+    Folder("hollow/e", 1_500_000_000_000_000_005, 0o4711),
+)
+
+
+def folders_in(top: Path) -> list[Folder]:
+    found = [top, *(path for path in top.rglob("*") if path.is_dir())]
+    named = [("" if path == top else path.relative_to(top).as_posix(), path.stat()) for path in found]
+    return sorted(
+        (Folder(name, status.st_mtime_ns, stat.S_IMODE(status.st_mode)) for name, status in named),
+        key=lambda folder: folder.path,
+    )
+
+
+def test_folders_have_the_times_and_permissions_of_the_originals_and_empty_ones_are_made(archive, tmp_path):
+    assert restore_folder(archive, keep(archive, FILES, folders=FOLDERS), tmp_path / "out") == 4
+    assert tree(tmp_path / "out") == FILES
+    *known, runs_as = FOLDERS
+    assert folders_in(tmp_path / "out") == [*known, Folder(runs_as.path, runs_as.time_ns, 0o711)]
+
+
+def test_a_destination_that_was_there_keeps_its_permissions(archive, tmp_path):
+    tmp_path.chmod(0o701)
+    restore_folder(archive, keep(archive, FILES, folders=FOLDERS), tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o701
+    assert folders_in(tmp_path)[1:4] == list(FOLDERS[1:4])
+
+
+def test_a_folder_of_unknown_time_and_mode_is_as_it_was_made(archive, tmp_path):
+    restore_folder(archive, keep(archive, {"x": b"1"}, folders=[Folder("y")]), tmp_path)
+    (tmp_path / "z").mkdir()
+    assert (tmp_path / "y").stat().st_mode == (tmp_path / "z").stat().st_mode
+
+
+def test_a_folder_that_holds_nothing_is_restored_alone(archive, tmp_path):
+    memory = keep(archive, FILES, folders=FOLDERS)
+    assert restore_folder(archive, memory.of("hollow/e"), tmp_path / "out") == 0
+    assert [folder.path for folder in folders_in(tmp_path / "out")] == ["", "hollow", "hollow/e"]
+
+
+def test_a_link_in_the_place_of_an_empty_folder_is_not_followed(archive, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "hollow").symlink_to(elsewhere)
+    with pytest.raises(InvalidInput, match="out/hollow is in the way"):
+        restore_folder(archive, keep(archive, FILES, folders=FOLDERS), tmp_path / "out")
+    assert (list(elsewhere.iterdir()), stat.S_IMODE(elsewhere.stat().st_mode)) == ([], 0o700)
+
+
+def test_one_that_is_damaged_keeps_no_folder_back(archive, tmp_path):
+    memory = keep(archive, FILES, folders=FOLDERS)
+    archive.spoilt = "b/c/d"
+    with pytest.raises(Damaged):
+        restore_folder(archive, memory, tmp_path / "out")
+    assert folders_in(tmp_path / "out")[1:4] == list(FOLDERS[1:4])

@@ -18,7 +18,7 @@ from engram_testing.simulator import SimulatedArchive
 from engram_client.journal import Journal
 from engram_client.transfer import Advance, deposit_files, restore_file, restore_stream
 from engram_format.address import Address, ContentAddress
-from engram_format.catalog import ArtifactSpec, Kind
+from engram_format.catalog import ArtifactSpec, Folder, Kind
 from engram_format.errors import AlreadyExists, Damaged, Exhausted, InvalidInput, NotFound, Unavailable
 
 MIB = 1 << 20
@@ -131,12 +131,28 @@ class TestDeposit:
         with pytest.raises(NotFound, match="does not exist"):
             deposit_files(archive, [tmp_path / "nothing"], to=MEMORY)
 
-    def test_an_empty_folder_among_others_is_left_out_with_a_warning(self, archive, tmp_path):
-        (tmp_path / "in" / "hollow").mkdir(parents=True)
-        (tmp_path / "in" / "a").touch()
+    def test_what_is_known_of_folders_goes_with_the_files(self, archive, tmp_path):
+        top = tmp_path / "in"
+        (top / "hollow" / "deep").mkdir(parents=True)
+        (top / "a").touch()
+        for number, path in enumerate([top / "hollow" / "deep", top / "hollow", top]):
+            path.chmod(0o700 + number)
+            os.utime(path, ns=(number + 1, number + 1))
         told: list[str] = []
-        assert deposit_files(archive, [tmp_path / "in"], to=MEMORY, warn=told.append).added == 1
-        assert told == [f"{tmp_path}/in/hollow is left out: it is an empty folder"]
+        version = deposit_files(archive, [top], to=MEMORY, warn=told.append)
+        assert (version.added, told) == (1, [])
+        inside = [Folder("hollow", 2, 0o701), Folder("hollow/deep", 1, 0o700)]
+        assert list(archive.folders(version.address)) == [Folder("", 3, 0o702), *inside]
+        version = deposit_files(archive, [top], to=MEMORY.of("x"))
+        assert next(archive.folders(version.address)) == Folder("x", 3, 0o702)
+        (tmp_path / "b").touch()
+        version = deposit_files(archive, [top, tmp_path / "b"], to=MEMORY)
+        assert list(archive.folders(version.address)) == inside  # none of several is the folder of the version
+
+    def test_folders_alone_are_no_version(self, archive, tmp_path):
+        (tmp_path / "in" / "hollow").mkdir(parents=True)
+        with pytest.raises(InvalidInput, match="holds no regular file"):
+            deposit_files(archive, [tmp_path / "in"], to=MEMORY)
 
     def test_folders_may_lie_as_deep_as_a_path_is_long(self, archive, tmp_path):
         deep = tmp_path / "in"

@@ -14,6 +14,7 @@ from engram.v1.names import name_of, parse_any_name, parse_name
 from engram.v1.values import (
     artifact_of,
     finding_of,
+    folder_of,
     memory_of,
     message_of_artifact,
     message_of_finding,
@@ -21,13 +22,14 @@ from engram.v1.values import (
     message_of_spec,
     message_of_vault,
     message_of_version,
+    messages_of_folders,
     scalar_of,
     spec_of,
     vault_of,
     version_of,
 )
 from engram_format.address import Address, ContentAddress, check_path
-from engram_format.catalog import Artifact, ArtifactSpec, Finding, FindingKind, Kind, Memory, Vault, Version
+from engram_format.catalog import Artifact, ArtifactSpec, Finding, FindingKind, Folder, Kind, Memory, Vault, Version
 from engram_format.errors import InvalidInput
 
 
@@ -234,3 +236,15 @@ def test_arrays_come_whole_and_once() -> None:
     with pytest.raises(InvalidInput, match="by its address"):
         assembler.begin(_header("y", shape=(24,)))
     assert list(assembler.finish()) == ["x"]
+
+
+@given(st.lists(st.builds(Folder, paths | st.just(""), times_ns, st.integers(0, 0o7777)), max_size=5))
+def test_folders_cross_the_wire_unchanged(folders):
+    assert [folder_of(message) for group in messages_of_folders(folders) for message in group] == folders
+
+
+def test_folders_are_sent_in_groups_that_fit_a_message():
+    longest = [Folder(f"{number:04}/" + "x" * 1019, 1, 1) for number in range(2500)]
+    groups = list(messages_of_folders(longest))
+    assert [len(group) for group in groups] == [1000, 1000, 500]
+    assert sum(message.ByteSize() for message in groups[0]) < 2 << 20

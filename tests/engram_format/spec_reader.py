@@ -267,6 +267,53 @@ def _deflate(coded: bytes, parameters: bytes, limit: int) -> bytes:
     return streams
 
 
+def _lifting(coded: bytes, parameters: bytes, limit: int) -> bytes:
+    size, lag, levels = struct.unpack("<BIB", parameters)
+    assert size in (1, 2, 4, 8)
+    assert lag >= 1
+    assert 1 <= levels <= 16
+    values, rest = _whole(coded, size)
+    count = len(values) // lag
+    columns = ([row[channel] for row in _rows(values, lag, count)] for channel in range(lag if count else 0))
+    lowered = [_lowered(column, levels, 8 * size) for column in columns]
+    return _joined([x for row in zip(*lowered, strict=True) for x in row] + values[count * lag :], size, rest)
+
+
+def _rows(values: list[int], lag: int, count: int) -> list[list[int]]:
+    return [values[row * lag : (row + 1) * lag] for row in range(count)]
+
+
+def _lowered(coded: list[int], levels: int, bits: int) -> list[int]:
+    """Undo lifting of one column."""
+
+    def signed(value: int) -> int:
+        return (value + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+
+    def at(row: list[int], index: int) -> int:
+        return row[index] if 0 <= index < len(row) else 0
+
+    counts = []
+    left = len(coded)
+    while left >= 2 and len(counts) < levels:
+        counts.append(left // 2)
+        left -= left // 2
+    a, end = [coded[0]], left
+    for step in coded[1:left]:
+        a.append(a[-1] + step)
+    for odd in reversed(counts):
+        d, end = coded[end : end + odd], end + odd
+        even = [signed(a[i] - (signed(at(d, i - 1) + at(d, i) + 2) >> 2)) for i in range(len(a))]
+        g = [signed(even[i + 1] - even[i]) for i in range(len(a) - 1)]
+        x = []
+        for i in range(len(a)):
+            x.append(even[i])
+            if i < odd:
+                bend = signed(at(g, i - 1) - at(g, i + 1)) >> 3
+                x.append(d[i] + even[i] + (signed(at(g, i) + bend + 1) >> 1))
+        a = x
+    return a
+
+
 DECODERS = {
     1: _zstandard,
     2: lambda coded, parameters, _: _from_planes(coded, parameters[0]),
@@ -279,6 +326,7 @@ DECODERS = {
     9: _float32,
     10: _unshuffle,
     11: _deflate,
+    12: _lifting,
 }
 
 
@@ -409,6 +457,22 @@ def read_locations(data: bytes) -> list[tuple[bytes, int, int, int, int]]:
         rows.append((refs[ref], number, offset, length, raw_size))
         before = (ref, number + 1, offset + length)
     return rows
+
+
+# 9. Folders
+
+
+def read_folders(pages: list[bytes]) -> dict[str, tuple[int, int]]:
+    """Return time and permission bits of the folders that a version's folder pages name, by path."""
+    folders, last = {}, None
+    for data in pages:
+        page = decode_cbor(data)
+        assert list(page) == [1]
+        for path, time_ns, mode in page[1]:
+            assert last is None or path > last, "not sorted by code point"
+            assert 0 <= mode <= 0o7777
+            folders[path], last = (time_ns, mode), path
+    return folders
 
 
 # 10. The log

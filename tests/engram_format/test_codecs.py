@@ -17,6 +17,7 @@ from engram_format.array_type import Filter
 from engram_format.codecs import NotApplicable, Zstd, codec_by_number, redeflate
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint, fixed_point_of
+from engram_format.codecs.lifting import Lifting
 from engram_format.codecs.narrow import Narrow
 from engram_format.codecs.palette import Palette
 from engram_format.codecs.planes import Planes
@@ -33,11 +34,12 @@ ITEMS = st.sampled_from([1, 2, 4, 8])
 STEPS = st.one_of(
     st.builds(Planes, item=st.integers(2, 255)),
     st.builds(Delta, item=ITEMS, lag=st.integers(1, 40)),
+    st.builds(Lifting, item=ITEMS, lag=st.integers(1, 40), levels=st.integers(1, 16)),
     st.builds(Zigzag, item=ITEMS),
     st.builds(Swap, item=ITEMS),
     st.builds(Widen),
 )
-NUMBERS = range(1, 12)
+NUMBERS = range(1, 13)
 
 
 def back(codec, data, *, limit=MAX_FRAME_BYTES):
@@ -60,6 +62,58 @@ def test_any_bytes_come_back_from_a_chain_and_another_reader_agrees(spec_reader,
     plaintext = join_frame(chain, coded, size=len(data))
     assert bytes(decode_frame(plaintext)) == data
     assert spec_reader.decode_frame(plaintext) == data
+
+
+@pytest.mark.parametrize("item", [1, 2, 4, 8])
+@pytest.mark.parametrize(("count", "lag"), [(0, 3), (1, 1), (5, 7), (100_003, 1), (100_003, 64), (300_000, 100_000)])
+def test_differences_add_up_as_they_do_one_by_one(item, count, lag):
+    steps = np.random.default_rng(count).integers(0, 256, count * item, np.uint8).view(f"<u{item}")
+    wanted = steps.copy()
+    for first in range(min(lag, count)):
+        wanted[first::lag] = np.add.accumulate(wanted[first::lag], dtype=wanted.dtype)
+    parameters = Delta(item=item, lag=lag).parameters
+    for coded in (steps.tobytes(), memoryview(bytearray(steps.tobytes()))):
+        assert bytes(Delta.decode(coded, parameters=parameters, limit=len(coded))) == wanted.tobytes()
+
+
+@pytest.mark.parametrize("step", [Delta(item=2, lag=3), Zigzag(item=2), Planes(item=2)])
+def test_a_decoder_leaves_what_is_its_callers_alone(step):
+    plaintext = bytearray(join_frame((step,), bytes(step.encode(bytes(range(200)))), size=200))
+    before = bytes(plaintext)
+    assert bytes(decode_frame(plaintext)) == bytes(range(200))
+    assert plaintext == before
+
+
+@pytest.mark.parametrize("item", [1, 2, 4, 8])
+@pytest.mark.parametrize("lag", [1, 2, 3, 4, 8, 64])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 17, 1000, 1023])
+def test_rows_of_every_width_and_number_come_back_from_lifting(item, lag, rows):
+    data = np.random.default_rng(rows).bytes(item * lag * rows + item + 1)
+    for levels in (1, 4, 16):
+        codec = Lifting(item=item, lag=lag, levels=levels)
+        assert len(codec.encode(data)) == len(data)
+        assert back(codec, data) == data
+
+
+def test_lifting_leaves_less_noise_than_differences_and_almost_nothing_of_a_line():
+    noise = np.random.default_rng(5).normal(0, 100, 2**16).astype("<i2")
+
+    def left(codec, values):
+        coded = np.frombuffer(codec.encode(values.astype("<i2").tobytes()), "<i2").astype(int)
+        return np.log2(1 + np.abs(coded)).mean()
+
+    assert left(Lifting(item=2), noise) < left(Delta(item=2), noise) - 0.3
+    assert left(Lifting(item=2), 3 * np.arange(10_000)) < 0.5
+
+
+def test_noise_and_all_else_come_back_from_the_compression_of_noise():
+    random = np.random.default_rng(6)
+    for size in (0, 1, 5000, 40_000, 2**20 + 3):
+        quiet = random.normal(0, 4, size).astype("i1").tobytes()
+        for data in (quiet, bytes(size), random.bytes(size)):
+            coded = Zstd(noise=True).encode(data)
+            assert Zstd.decode(coded, parameters=b"", limit=size) == data
+            assert len(coded) <= size + size // 1000 + 30
 
 
 @pytest.mark.parametrize("item", [4, 8])

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from engram_format import shards
 from engram_format.address import Address, ContentAddress, check_name, check_path, parse_any
-from engram_format.catalog import Kind
+from engram_format.catalog import Folder, Kind
 from engram_format.catalogue import CataloguePage, CatalogueRow
 from engram_format.codecs import Zstd
 from engram_format.condition import Condition
 from engram_format.descriptor import ArchiveId, Descriptor
 from engram_format.encoding import decode, encode
 from engram_format.errors import EngramError, FormatError
+from engram_format.folders import FolderPage
 from engram_format.frame import decode_frame, encode_frame
 from engram_format.history import Commit, History, LogEntry, condemn_payload, epoch_payload, read_condemned, read_epoch
 from engram_format.identity import Identity, LockCost, is_locked, parse_identity, parse_recipient
@@ -64,6 +65,7 @@ MANIFEST = Manifest(
     segments=(Segment("opaque", 145, 5),),
     inline=PAGE,
 )
+FOLDERS = FolderPage(tuple(Folder(f"{number}", number, 0o755) for number in range(5)))
 TREE = TreePage(tuple(TreeEntry(f"{number}", Kind.FILE, 29, Digest(bytes(32)), 0, 50, 1) for number in range(5)), PAGE)
 COMMIT = Commit("m", 1, (Digest(bytes(32)),), "a", "b", 0, PAGE, 5, 5, (ObjectName(bytes(16)),), (), PAGE, (bytes(20),))
 CATALOGUED = dataclasses.replace(COMMIT, catalogue=PAGE)
@@ -136,6 +138,7 @@ STRUCTURED = {
     "descriptor": Reader(Descriptor.from_bytes, Descriptor(ArchiveId(bytes(16)), parity=True).to_bytes()),
     "location page": Reader(_walk_page, PAGE.to_bytes()),
     "manifest": Reader(lambda data: Manifest.from_bytes(data).to_bytes(), MANIFEST.to_bytes()),
+    "folder page": Reader(lambda data: FolderPage.from_bytes(data).to_bytes(), FOLDERS.to_bytes()),
     "tree page": Reader(lambda data: TreePage.from_bytes(data).to_bytes(), TREE.to_bytes()),
     "record": Reader(lambda data: Record.from_bytes(data, seq=0).to_bytes(), RECORD.to_bytes()),
     "history": Reader(_extend, RECORD.to_bytes()),

@@ -6,8 +6,9 @@ import hashlib
 
 import pytest
 
-from engram_format.catalog import Kind
+from engram_format.catalog import Folder, Kind
 from engram_format.codecs import Zstd
+from engram_format.folders import FolderPage
 from engram_format.frame import encode_frame
 from engram_format.history import Commit, epoch_payload
 from engram_format.identity import LockCost
@@ -64,9 +65,13 @@ def archive(key, vault, session, identity, vault_keys) -> dict[str, bytes]:
         "run/one.h5", manifest.kind, manifest.size, manifest.sha256, 7, manifest.inline.stored_size, len(pieces)
     )
     tree = writer.put("meta", 1, [TreePage((entry,), described).to_bytes()])
+    pages = [FolderPage((Folder("", 9, 0o755), Folder("a", -5))), FolderPage((Folder("é", 0, 0o500),))]
+    folders = writer.put("meta", 2, [page.to_bytes() for page in pages])
     empty = LocationPage.of(())
-    names = tuple(key.object_name(role, number) for role in ("data", "meta") for number in range(2))
-    commit = Commit("slice", 1, (), "somebody", "first", 8, tree, 1, 1, names, (), empty)
+    names = tuple(
+        key.object_name(role, number) for role, count in (("data", 2), ("meta", 3)) for number in range(count)
+    )
+    commit = Commit("slice", 1, (), "somebody", "first", 8, tree, 1, 1, names, (), empty, folders=folders)
     epoch = Record(0, FIRST_PREVIOUS, RecordKind.EPOCH, session, epoch_payload(epoch=0, public=vault_keys.public))
     record = Record(1, Digest.of(epoch.to_bytes()).raw, RecordKind.COMMIT, session, b"")
     payload = key.encrypt_payload(commit.to_bytes(), salt=b"salt of the test", context=record.context)
@@ -107,6 +112,7 @@ def test_every_byte_comes_back_without_our_code(archive, vault, spec_reader):
     original = b"".join(frames(manifest[8]))
     assert original == ORIGINAL
     assert manifest[3] == tree[1][0][3] == spec_reader.sha256(original)
+    assert spec_reader.read_folders(frames(commit[15])) == {"": (9, 0o755), "a": (-5, 0), "é": (0, 0o500)}
 
 
 def _read_range(reader, archive, vault: bytes, sessions: dict[bytes, bytes], row: tuple) -> bytes:

@@ -12,6 +12,7 @@ from engram_format import shards
 from engram_format.descriptor import Descriptor
 from engram_format.encoding import decode, encode
 from engram_format.errors import FormatError, Precondition
+from engram_format.folders import FolderPage
 from engram_format.frame import decode_frame
 from engram_format.history import Commit, History, LogEntry
 from engram_format.identity import parse_identity, parse_recipient
@@ -89,6 +90,7 @@ READERS = {
     "manifest": lambda data, _: Manifest.from_bytes(data).to_bytes(),
     "description": lambda data, _: Description.from_bytes(data).to_bytes(),
     "tree page": lambda data, _: TreePage.from_bytes(data).to_bytes(),
+    "folder page": lambda data, _: FolderPage.from_bytes(data).to_bytes(),
     "index run": lambda data, _: IndexRun.from_bytes(data).to_bytes(),
     "record": lambda data, needs: Record.from_bytes(data, seq=needs["seq"]).to_bytes(),
     "log": _read_log,

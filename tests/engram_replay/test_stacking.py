@@ -252,7 +252,7 @@ def test_the_bits_of_a_mind_do_not_depend_on_its_company(family):
 @pytest.mark.parametrize("form", ["stacked", "shared"])
 def test_the_bits_of_a_row_do_not_depend_on_other_rows(family, axis, form):
     models = [family(seed) for seed in range(3)]
-    network = stack(models) if form == "stacked" else shared_base([models[0]] * 3, shared=["W"])
+    network = stack(models) if form == "stacked" else shared_base([models[0]] * 3, shared=["0", "1"])
     feed = feeds(models[0], 3, rows=70)
     many = run(network, feed)
     for rows in ([0], [1, 0], [5, 69, 2], list(range(69, -1, -1)), list(range(17))):
@@ -386,8 +386,8 @@ def test_the_bits_of_a_mind_on_a_shared_base_do_not_depend_on_its_company(group)
 
 def test_the_network_of_a_shared_base_names_what_is_shared():
     said = {entry.key: entry.value for entry in onnx.load_model_from_string(shared_base(readouts(2))).metadata_props}
-    assert said == {"engram.stack.form": "shared-1", "engram.stack.minds": "2", "engram.stack.shared": "U\nW"}
-    assert shared_weights(readouts(2)) == ("U", "W")
+    assert said == {"engram.stack.form": "shared-1", "engram.stack.minds": "2", "engram.stack.shared": "0 1"}
+    assert shared_weights(readouts(2)) == ("0", "1")
 
 
 def test_students_that_share_little_have_no_base():
@@ -395,10 +395,19 @@ def test_students_that_share_little_have_no_base():
     assert shared_base([written_out(seed, readout=np.ones((16, 4), np.float32)) for seed in range(3)]) is None
 
 
-@pytest.mark.parametrize("names", [["V"], ["U", "nothing"]])
-def test_a_weight_that_is_not_shared_cannot_be_said_to_be(names):
-    with pytest.raises(InvalidInput, match=r"'(V|nothing)' is no weight that these students share: name some of U, W"):
-        shared_base(readouts(2), shared=names)
+@pytest.mark.parametrize("places", [["2"], ["0", "W"], ["7"]])
+def test_a_weight_that_is_not_shared_cannot_be_said_to_be(places):
+    with pytest.raises(InvalidInput, match=r"no weight '(2|W|7)' that these students share: name some of 0, 1"):
+        shared_base(readouts(2), shared=places)
+
+
+def test_a_record_of_what_is_shared_holds_for_students_with_other_inner_names():
+    models = [written_out(1, base=9), written_out(2, base=9, prefix="onnx::")]
+    feed = feeds(models[0], 2)
+    whole = run(shared_base(models), feed)
+    again = shared_base([models[1]] * 2, shared=shared_weights(models))
+    twice = run(again, {name: array[[1, 1]] for name, array in feed.items()})
+    assert same(twice, {name: array[[1, 1]] for name, array in whole.items()})
 
 
 # Architectures

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from engram_format.errors import Exhausted, InvalidInput
 from engram_replay import digest_arrays
+from engram_replay.gate import GateLimits
 from engram_replay.loader import load_student
 from engram_replay.runtime_calls import Calls
 from engram_replay.stepper import run
@@ -177,7 +179,7 @@ def test_a_stimulus_that_makes_the_network_fail_is_told_in_a_sentence(silero):
 
 
 def test_a_replay_that_does_not_end_is_ended(endless: bytes):
-    student = load_student(endless)
+    student = load_student(endless, limits=GateLimits(allow_loops=True))
     calls = Calls(student)
     with calls.within(0.2), pytest.raises(Exhausted, match=r"did not finish within 0\.2 s"):
         run(student, {"x": np.ones((1, 3), np.float32)}, calls=calls)
@@ -187,3 +189,32 @@ def test_a_replay_within_its_time_is_not_touched(leaky):
     calls = Calls(leaky)
     with calls.within(60):
         assert run(leaky, {"x": np.zeros((50, 3), np.float32)}, calls=calls).steps == 50
+
+
+def test_a_constant_has_the_value_of_its_contract_unless_another_is_given(silero_bytes):
+    told = {"contract.inputs.0.name": "sr", "contract.inputs.0.value": int(RATE)}
+    student = load_student(silero_bytes, told=told)
+    voice = np.random.default_rng(0).standard_normal((3, 1, 576)).astype(np.float32)
+    by_contract = run(student, {"": voice})
+    assert by_contract.stimulus["sr"] == RATE
+    said = run(load_student(silero_bytes), {"input": voice, "sr": np.int64(RATE)})
+    assert by_contract.outputs["output"].tobytes() == said.outputs["output"].tobytes()
+    assert run(student, {"input": voice, "sr": np.int64(8000)}).stimulus["sr"] == 8000
+
+
+def test_a_constant_may_be_an_array_of_one(make_network):
+    nodes = [helper.make_node("Mul", ["x", "gain"], ["y"])]
+    inputs = [("x", TensorProto.FLOAT, [1, 3]), ("gain", TensorProto.FLOAT, [1])]
+    data = make_network(nodes, inputs, [("y", TensorProto.FLOAT, [1, 3])])
+    student = load_student(data, told={"contract.inputs.0.name": "gain", "contract.inputs.0.value": 0.5})
+    assert run(student, {"": np.ones((2, 3), np.float32)}).outputs["y"].tolist() == [[0.5] * 3] * 2
+    assert run(student, {"x": np.ones((1, 3), np.float32), "gain": np.float32(2)}).outputs["y"].tolist() == [[2.0] * 3]
+
+
+def test_a_student_with_time_behind_other_axes_loads_and_says_what_it_cannot_do(make_network):
+    nodes = [helper.make_node("Tanh", ["x"], ["y"])]
+    shape = ["B", 4, "T"]
+    student = load_student(make_network(nodes, [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)]))
+    assert student.contract.stimuli[0].time_axis == 2
+    with pytest.raises(InvalidInput, match="has its time behind another axis, so no whole stimulus begins with it"):
+        run(student, {"": np.ones((7, 4), np.float32)})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from engram_testing import students
 from engram_testing.archives import MEMORY, Place, deposit, send
+from engram_testing.hostile_students import ATTACKS
 
 from engram_format.catalog import ArtifactSpec, Kind
 from engram_format.errors import InvalidInput, Precondition
@@ -125,3 +126,23 @@ def test_a_session_is_sealed_only_between_artifacts(archive):
         session.end(sha256=hashlib.sha256(b"abc").hexdigest())
         assert session.commit(message="", author="a test").added == 2
     assert archive.artifact(MEMORY.of("first.onnx")).kind is Kind.STUDENT
+
+
+def test_hostile_students_are_kept_and_the_next_one_is_examined_as_ever():
+    with Place().create().open() as archive:
+        by_kind = {(attack.rule, attack.does): attack for attack in ATTACKS if attack.does != "load takes time"}
+        attacks = list(by_kind.values())
+        files = {f"{number}.onnx": attack.make() for number, attack in enumerate(attacks)}
+        with archive.open_deposit(MEMORY, session=secrets.token_hex(16)) as session:
+            for path, data in files.items():
+                session.begin(ArtifactSpec(path=path, size=len(data), kind=Kind.STUDENT))
+                session.write(data)
+                session.end(sha256=hashlib.sha256(data).hexdigest())
+            session.commit(message="", author="a test")
+        for number, attack in enumerate(attacks):
+            found = archive.artifact(MEMORY.of(f"{number}.onnx"))
+            if attack.rule is not None:
+                assert found.metadata["golden.absent"].startswith("the student will not be replayed: "), attack
+            assert found.sha256 == hashlib.sha256(files[f"{number}.onnx"]).hexdigest()
+        deposit(archive, {"sound.onnx": students.gru(hidden=8)})
+        assert metadata(archive, "sound.onnx")["golden.steps"] > 1

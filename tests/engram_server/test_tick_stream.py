@@ -132,6 +132,7 @@ def test_calls_out_of_place_end_the_stream(served: Service, requests: list[Reque
         (step(2, session=7), "not_found", "no open session 7"),
         (Request(step=Request.Step(steps=1, stimuli=[np.full(128, np.inf, "<f4").tobytes()])), "invalid", "infinity"),
         (Request(fork=Request.Fork(rows=[2])), "invalid", ""),
+        (Request(fork=Request.Fork(rows=[0] * 70_000)), "exhausted", "65536 of one session"),
         (Request(fork=Request.Fork(session=9, rows=[0])), "not_found", "no open session 9"),
         (Request(close=Request.Close(session=3)), "not_found", "no open session 3"),
         (Request(save=Request.Save(save_to="nowhere")), "invalid", "no resource name"),
@@ -169,6 +170,24 @@ def test_a_message_beyond_64_mebibytes_is_refused_by_the_transport(served: Servi
         answers(served, opening(minds=4), step(4, steps=70_000))
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert eventually(lambda: sessions(served) == 0)
+
+
+def test_more_minds_than_a_session_takes_are_refused(served: Service) -> None:
+    with pytest.raises(Exhausted, match="65536 of one session"):
+        served.remote.open_minds(GRU, minds=(1 << 32) - 1)
+    with served.remote.open_minds(GRU, minds=1 << 14) as many:
+        assert many.tick(np.zeros((1, 1 << 14, 64), np.float32))["y"].shape == (1, 1 << 14, 64)
+
+
+def test_sessions_of_one_stream_are_bounded(served: Service) -> None:
+    with served.remote.open_minds(GRU) as minds:
+        forks = [minds.fork([0]) for _ in range(255)]
+        with pytest.raises(Exhausted, match="256 sessions"):
+            minds.fork([0])
+        forks.pop().close()
+        minds.fork([0]).close()
+        for fork in forks:
+            fork.close()
 
 
 def test_minds_of_a_stream_beyond_the_bound_are_refused_and_other_calls_are_not() -> None:
@@ -210,7 +229,7 @@ def rss_mib() -> float:
 
 
 def test_a_slow_reader_stops_its_minds_and_holds_little_memory() -> None:
-    with minding(ServeConfig(port=0, minds_idle_s=4, grace_s=2)) as served, stream(served) as stub:
+    with minding(ServeConfig(port=0, minds_idle_s=8, grace_s=2)) as served, stream(served) as stub:
         sent = 0
         one = step(256, steps=16)  # a mebibyte, and so is its answer
 
@@ -223,17 +242,18 @@ def test_a_slow_reader_stops_its_minds_and_holds_little_memory() -> None:
 
         call = stub.Tick(endless())
         next(call)
-        before = rss_mib()
-        time.sleep(1.5)
-        held = sent
-        time.sleep(0.5)
+        before, held = rss_mib(), -1
+        deadline = time.monotonic() + 6
+        while held != sent and time.monotonic() < deadline:
+            held = sent
+            time.sleep(0.7)
         assert sent == held < 64
         assert rss_mib() - before < 150
         for _ in range(held + 20):
             next(call)
         assert sent > held
         # Who does not read at all is taken for gone.
-        assert eventually(lambda: sessions(served) == 0, within_s=10)
+        assert eventually(lambda: sessions(served) == 0, within_s=20)
         call.cancel()
 
 

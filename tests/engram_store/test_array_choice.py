@@ -13,14 +13,21 @@ from hypothesis import strategies as st
 
 from engram_format.array_type import ArrayType, Filter
 from engram_format.chunking import Chunker
+from engram_format.codecs.lifting import Lifting
 from engram_format.codecs.redeflate import Redeflate
 from engram_format.frame import decode_frame, join_frame
+from engram_layout import HEAD_BYTES
 from engram_layout.onnx_weights import plan_onnx
+from engram_layout.planning import plan_file
+from engram_store.array_chains import Trial, candidates_for
 from engram_store.array_encoder import ArrayEncoder
 from engram_store.cutting import Cutter
 from engram_store.packing import verified
 
-NETWORK = Path(__file__).parents[1] / "data/onnx_real/silero_vad_16k_op15.onnx"
+DATA = Path(__file__).parents[1] / "data"
+NETWORK = DATA / "onnx_real/silero_vad_16k_op15.onnx"
+RECORDINGS = ["abf_pyabf/14o16001_vc_pair_step.abf", "eeg_mne/test.eeg", "eeg_mne/test.edf", "eeg_mne/test.bdf"]
+SAMPLES = ArrayType("/a", "<i2", 1, 2)
 CHUNK = 20_000
 DEFLATED = ArrayType("/a", "<i2", 1, 2, (Filter("deflate", (4,)),), CHUNK)
 DTYPES = [
@@ -68,6 +75,15 @@ def stored(encoder: ArrayEncoder, original: bytes, *, pieces: tuple[int, ...] = 
     return verified(original, encoder.candidates(original, pieces=pieces)).plaintext
 
 
+def codecs_of(plaintext: bytes) -> list[int]:
+    """Return the numbers of a frame's codecs in the order of encoding."""
+    found, at = [], 1
+    for _ in range(plaintext[0]):
+        found.append(plaintext[at])
+        at += 2 + plaintext[at + 1]
+    return found
+
+
 def is_open(plaintext: bytes) -> bool:
     return plaintext[0] > 0 and plaintext[1] == Redeflate.NUMBER
 
@@ -100,6 +116,38 @@ def test_choosing_on_a_part_finds_what_is_best_for_the_whole():
     for dtype, data, most in (("<f8", times.astype("<f8").tobytes(), 0.2), ("<i2", steps.tobytes(), 0.4)):
         item = int(dtype[2:])
         assert len(stored(ArrayEncoder(ArrayType("/a", dtype, 1, item)), data)) < most * len(data)
+
+
+def test_noise_is_lifted_and_steps_are_not():
+    random = np.random.default_rng(3)
+    noise = (np.cumsum(random.normal(0, 20, 400_000)) + random.normal(0, 60, 400_000)).astype("<i2")
+    held = np.repeat(random.integers(0, 200, 10_000), 40).astype("<i2")
+    assert codecs_of(stored(ArrayEncoder(SAMPLES), noise.tobytes()))[0] == Lifting.NUMBER
+    assert Lifting.NUMBER not in codecs_of(stored(ArrayEncoder(SAMPLES), held.tobytes()))
+
+
+def test_a_pattern_that_repeats_is_not_taken_for_noise():
+    pattern = np.random.default_rng(4).integers(-2000, 2000, 3000).astype("<i2").tobytes()
+    assert len(stored(ArrayEncoder(SAMPLES), 100 * pattern)) < 4 * len(pattern)
+
+
+def test_channels_that_move_together_are_compared_with_each_other():
+    common = np.random.default_rng(5).integers(-2000, 2000, (20_000, 1))
+    own = np.random.default_rng(6).integers(-9, 10, (20_000, 16))
+    frame = (common + own).astype("<i2").tobytes()
+    assert len(stored(ArrayEncoder(ArrayType("/a", "<i2", 16, 32)), frame)) < 0.4 * len(frame)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_is_chosen_on_a_part_of_a_real_recording_is_nearly_the_best_for_the_whole(name):
+    path = DATA / name
+    data = path.read_bytes()
+    with path.open("rb") as file:
+        plan = plan_file(file, path=path, size=len(data), head=data[:HEAD_BYTES]).plan
+    pieces = Cutter(plan, Chunker(seed=1)).feed(data)
+    array, frame = next((plan.arrays[piece.array], piece.data) for piece in pieces if piece.array is not None)
+    all_tried = Trial(frame).of(candidates_for(array.dtype, lag=array.lag, row=array.row // array.item_bytes))
+    assert len(stored(ArrayEncoder(array), frame)) <= 1.02 * min(len(one.coded) for one in all_tried)
 
 
 def test_streams_that_no_zlib_makes_are_compressed_where_that_pays():

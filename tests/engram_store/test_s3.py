@@ -255,3 +255,30 @@ def test_bytes_without_their_checksum_are_damage(scripted):
     reply = (200, b"changed", {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-type": "FULL_OBJECT"})
     with pytest.raises(Damaged, match="checksum"):
         scripted(Script(reply=reply)).get("v/a")
+
+
+def test_a_read_that_the_server_does_not_understand_is_left_to_boto3(scripted):
+    backend = scripted(Script(reply=(400, b"<Error><Code>InvalidRequest</Code></Error>")))
+    for _ in range(2):
+        with pytest.raises(Precondition, match=r"refuses the request \(InvalidRequest, status 400\)"):
+            backend.get("v/a", Span(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [(404, "NoSuchKey", NotFound), (403, "AccessDenied", Denied), (503, "SlowDown", Unavailable)],
+)
+def test_a_refused_read_says_why(scripted, status, code, kind):
+    with pytest.raises(kind, match="v/a"):
+        scripted(Script(reply=(status, f"<Error><Code>{code}</Code></Error>".encode()))).get("v/a", Span(1, 2))
+
+
+def test_a_read_through_a_proxy_is_left_to_boto3(scripted, monkeypatch):
+    script = Script()
+    backend = scripted(script)
+    backend.put_if_absent("v/a", b"ours")
+    assert backend.get("v/a") == b"ours"
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(Unavailable):
+        S3Backend("bucket", endpoint_url=backend._client.meta.endpoint_url).get("v/a")

@@ -20,6 +20,7 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    Folder,
     Kind,
     Memory,
     Recording,
@@ -100,11 +101,16 @@ class SimulatedDeposit:
         self._ended[spec.path] = (spec, data)
         return self._archive.artifact_value(self._session.memory.at(1), spec, data)
 
-    def commit(self, *, message: str, author: str) -> Version:
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: object = None) -> Callable[[], Artifact]:
+        self.write(data[self.begin(spec, plan) :])
+        artifact = self.end(sha256=sha256)
+        return lambda: artifact
+
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
         self._archive.called()
         if self._session.version is None:
             self._session.version = self._archive.add_version(
-                self._session.memory, self._ended, message=message, author=author
+                self._session.memory, self._ended, message=message, author=author, folders=folders
             )
         return self._session.version
 
@@ -137,6 +143,7 @@ class SimulatedArchive(Views):
         self._vaults: dict[str, Vault] = {}
         self._versions: dict[Address, list[Version]] = {}
         self._artifacts: dict[Address, dict[str, tuple[Artifact, bytes]]] = {}
+        self._folders: dict[Address, list[Folder]] = {}
         self._lock = threading.Lock()
         self.minds = Minds(self)
 
@@ -193,6 +200,11 @@ class SimulatedArchive(Views):
         for path, (artifact, _) in sorted(self._artifacts[self.version(address).address].items()):
             if path > after and (address.path is None or path == address.path or path.startswith(f"{address.path}/")):
                 yield artifact
+
+    def folders(self, address: Address) -> Iterator[Folder]:
+        for folder in self._folders[self.version(address).address]:
+            if address.path is None or folder.path == address.path or folder.path.startswith(f"{address.path}/"):
+                yield folder
 
     def artifact(self, address: AnyAddress) -> Artifact:
         self.called()
@@ -332,7 +344,13 @@ class SimulatedArchive(Views):
         self.close()
 
     def add_version(
-        self, memory: Address, artifacts: Mapping[str, tuple[ArtifactSpec, bytes]], *, message: str, author: str
+        self,
+        memory: Address,
+        artifacts: Mapping[str, tuple[ArtifactSpec, bytes]],
+        *,
+        message: str,
+        author: str,
+        folders: Iterable[Folder] = (),
     ) -> Version:
         versions = self._versions.setdefault(memory, [])
         version = Version(
@@ -346,6 +364,7 @@ class SimulatedArchive(Views):
             added=len(artifacts),
         )
         versions.append(version)
+        self._folders[version.address] = sorted(folders, key=lambda folder: folder.path)
         self._artifacts[version.address] = {
             path: (self.artifact_value(version.address, spec, data), data) for path, (spec, data) in artifacts.items()
         }

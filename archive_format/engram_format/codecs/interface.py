@@ -35,7 +35,10 @@ class Codec(Protocol):
 
     @classmethod
     def decode(cls, data: bytes | memoryview, *, parameters: bytes, limit: int) -> bytes | memoryview:
-        """Return the original, of at most `limit` bytes; raises `FormatError`, before allocating, where it would be longer."""
+        """Return the original, of at most `limit` bytes; raises `FormatError`, before allocating, where it would be longer.
+
+        `data` that can be written to is the step's own from now on: it may be used for the result.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from engram_format.array_type import Filter
 from engram_format.codecs.delta import Delta
 from engram_format.codecs.fixed_point import FixedPoint
 from engram_format.codecs.interface import Codec
+from engram_format.codecs.lifting import Lifting
 from engram_format.codecs.narrow import Narrow
 from engram_format.codecs.palette import Palette
 from engram_format.codecs.planes import Planes
@@ -21,7 +22,7 @@ from engram_format.codecs.zstd import Zstd
 from engram_format.errors import FormatError
 
 _ALL: Final[tuple[type[Codec], ...]] = (
-    Zstd, Planes, Delta, Zigzag, Swap, Widen, Palette, FixedPoint, Narrow, Unshuffle, Redeflate,
+    Zstd, Planes, Delta, Zigzag, Swap, Widen, Palette, FixedPoint, Narrow, Unshuffle, Redeflate, Lifting,
 )  # fmt: skip
 _CODECS: Final = {codec.NUMBER: codec for codec in _ALL}
 _AT_DEPOSIT: Final = _CODECS | {RedeflateHere.NUMBER: RedeflateHere}

@@ -44,6 +44,6 @@ class Unshuffle:
         return _by_chunk(data, chunk, lambda piece: to_planes(piece, item))
 
 
-def _by_chunk(data: bytes | memoryview, chunk: int, change: Callable[[memoryview], bytes]) -> bytes:
+def _by_chunk(data: bytes | memoryview, chunk: int, change: Callable[[memoryview], bytes | memoryview]) -> bytes:
     view = memoryview(data)
     return b"".join(change(view[start : start + chunk]) for start in range(0, len(view), chunk))

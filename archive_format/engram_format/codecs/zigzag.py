@@ -37,5 +37,6 @@ class Zigzag:
         values, rest = elements(data, item)
         signs = values & 1
         np.negative(signs, out=signs)
-        signs ^= values >> 1
-        return with_rest(signs, rest)
+        found = np.right_shift(values, 1, out=values if values.flags.writeable else None)
+        found ^= signs
+        return with_rest(found, rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -125,6 +126,8 @@ def cli(
 
 def main() -> None:
     """Run `engram` with the arguments of this process."""
+    # Nothing here multiplies large matrices, and starting the threads for it takes longer than most commands do.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cli(prog_name="engram")
 
 

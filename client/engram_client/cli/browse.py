@@ -40,7 +40,7 @@ def ls(settings: Settings, *, address: str | None, as_json: bool) -> None:
             _list(list(archive.memories(place.vault)), write_memories, as_json=as_json)
         else:
             artifacts = list(archive.artifacts(place))
-            if not artifacts and place.path is not None:
+            if not artifacts and place.path is not None and next(archive.folders(place), None) is None:
                 raise NotFound(f"there is nothing at {place}: see 'engram ls {place.of(None)}'")
             _list(artifacts, write_artifacts, as_json=as_json)
 

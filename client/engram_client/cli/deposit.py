@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -185,6 +183,9 @@ def _with_contract(metadata: dict[str, Scalar], file: Path) -> dict[str, Scalar]
 
 def this_user() -> str:
     """Return who works here, as `name@machine`."""
+    import getpass
+    import socket
+
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):

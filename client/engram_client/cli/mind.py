@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engram_client.archive import Archive, Minds
+    from engram_client.cli.replay_minds import Given
     from engram_format.address import AnyAddress
     from engram_format.catalog import AnyArray, Artifact
 
@@ -72,7 +73,7 @@ def save(
         kept = _place(archive, to, beside=place)
         given = given_stimulus(archive, told)
         with archive.open_minds(place, minds=minds, constants=given.constants, perturbation=perturbation) as running:
-            outputs = _run(running, given.driven, output, force=force)
+            outputs = _run(running, given, output, force=force)
             saved = running.save(kept, author=author or _this_user())
     _write(saved, outputs, output, as_json=as_json)
 
@@ -161,7 +162,7 @@ def resume(
         student, held = _kept_state(archive, place)
         given = given_stimulus(archive, told)
         with archive.open_minds(student, initial_state=held.address, constants=given.constants) as running:
-            outputs = _run(running, given.driven, output, force=force)
+            outputs = _run(running, given, output, force=force)
             if kept is not None:
                 saved = running.save(kept, author=author or _this_user())
     _write(saved, outputs, output, as_json=as_json)
@@ -190,12 +191,12 @@ def _kept_state(archive: Archive, address: AnyAddress) -> tuple[AnyAddress, Arti
     return ContentAddress(student), held
 
 
-def _run(minds: Minds, driven: Mapping[str, AnyArray], output: Path | None, *, force: bool) -> Mapping[str, AnyArray]:
+def _run(minds: Minds, given: Given, output: Path | None, *, force: bool) -> Mapping[str, AnyArray]:
     """Run minds over a stimulus; write the outputs where they are wanted."""
     from engram_client.cli.arrays import write_outputs
-    from engram_client.cli.replay_minds import named, run_minds
+    from engram_client.cli.replay_minds import run_minds
 
-    outputs = run_minds(minds, named(driven, minds))
+    outputs = run_minds(minds, {name: array for name, array in given.told(minds).items() if array.ndim})
     if output is not None:
         write_outputs(output, outputs, force=force)
     return outputs

@@ -31,6 +31,8 @@ def printable(text: str) -> str:
 
     Names and messages come from archives that others have written.
     """
+    if text.isprintable():  # said by Python of no text that holds one of these
+        return text
     return "".join(_escaped(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
 
 
@@ -70,12 +72,12 @@ def write_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right:
         _write_rich(headers, lines, right=right)
         return
     widths = [max(len(line[column]) for line in [headers, *lines]) for column in range(len(headers))]
-    for line in [headers, *lines]:
-        cells = [
-            cell.rjust(width) if header in right else cell.ljust(width)
-            for cell, width, header in zip(line, widths, headers, strict=True)
-        ]
-        click.echo("  ".join(cells).rstrip())
+    aligned = [str.rjust if header in right else str.ljust for header in headers]
+    written = [
+        "  ".join([align(cell, width) for align, cell, width in zip(aligned, line, widths, strict=True)]).rstrip()
+        for line in [headers, *lines]
+    ]
+    click.echo("\n".join(written))  # in one call, for each of them flushes
 
 
 def _write_rich(headers: Sequence[str], lines: Sequence[Sequence[str]], *, right: frozenset[str]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from engram_client.cli.contract import plain_metadata, write_student
+from engram_client.cli.output import Json, as_json_map, human_size, utc, write_fields, write_json, write_table
 from engram_client.cli.output import as_json as told_as_json
-from engram_client.cli.output import human_size, utc, write_fields, write_json, write_table
 from engram_format.errors import InvalidInput, Precondition
 
 if TYPE_CHECKING:
@@ -66,15 +66,49 @@ def write_series(series: Iterable[SeriesInfo]) -> None:
 
 def _consent_fields(artifact: Artifact) -> list[tuple[str, str]]:
     """Return what may be done with a recording, and with anything else of which it is said."""
-    from engram_format.catalog import Kind
     from engram_format.consent import Consent, consent_lines
 
-    if artifact.kind is not Kind.RECORDING and not any(name.startswith("consent.") for name in artifact.metadata):
+    if not _consent_matters(artifact):
         return []
     try:
         return consent_lines(Consent.of(artifact.metadata))
-    except InvalidInput as error:  # written by a program that knows other statements
-        return [("may be used for", f"nothing: what is said of consent is not understood ({error})")]
+    except InvalidInput as error:
+        return [("may be used for", _not_understood(error))]
+
+
+def _consent_json(artifact: Artifact) -> dict[str, Json]:
+    """Return the same for programs, as part of a JSON document: what follows from consent, each as yes or no."""
+    from engram_format.consent import Consent, consent_lines
+
+    if not _consent_matters(artifact):
+        return {}
+    try:
+        consent = Consent.of(artifact.metadata)
+    except InvalidInput as error:
+        denied: dict[str, Json] = dict.fromkeys(
+            ("allows_use", "allows_model_training", "allows_reidentification"), False
+        )
+        return {"consent": {**denied, "codes": [], "disease": "", "says": {"may be used for": _not_understood(error)}}}
+    told: dict[str, Json] = {
+        "allows_use": consent.allows_use,
+        "allows_model_training": consent.allows_model_training,
+        "allows_reidentification": consent.allows_reidentification,
+        "codes": [code.duo for code in consent.codes],
+        "disease": consent.disease,
+        "says": dict(consent_lines(consent)),
+    }
+    return {"consent": told}
+
+
+def _consent_matters(artifact: Artifact) -> bool:
+    from engram_format.catalog import Kind
+
+    return artifact.kind is Kind.RECORDING or any(name.startswith("consent.") for name in artifact.metadata)
+
+
+def _not_understood(error: InvalidInput) -> str:
+    """Say what follows from a statement of a program that knows others."""
+    return f"nothing: what is said of consent is not understood ({error})"
 
 
 def _recording(archive: Archive, artifact: Artifact) -> Recording | None:
@@ -84,9 +118,9 @@ def _recording(archive: Archive, artifact: Artifact) -> Recording | None:
         return None  # kept as plain bytes
 
 
-def _json(artifact: Artifact, recording: Recording | None) -> object:
-    told = told_as_json(artifact)
-    if recording is None or not isinstance(told, dict):
+def _json(artifact: Artifact, recording: Recording | None) -> dict[str, Json]:
+    told = as_json_map(artifact) | _consent_json(artifact)
+    if recording is None:
         return told
     tables = {name: dict(table.columns) for name, table in recording.tables.items()}
     held = {"family": recording.family, "series": list(recording.series), "tables": tables}

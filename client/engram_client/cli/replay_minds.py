@@ -7,7 +7,7 @@ import io
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from engram_client.cli.arrays import read_arrays
 from engram_format.arrays import digest_arrays, encode_npz
 from engram_format.catalog import ArtifactSpec, Kind, ReplayResult
 from engram_format.errors import Exhausted, InvalidInput
-from engram_format.ports import ONLY_PORT, MindPort, Perturbation, held_exactly
+from engram_format.ports import Perturbation, for_minds, named
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive, Minds
@@ -64,10 +64,9 @@ class Given:
         """The arrays without axes, as scalars."""
         return {name: array.item() for name, array in self.arrays.items() if not array.ndim}
 
-    @property
-    def driven(self) -> Mapping[str, AnyArray]:
-        """The arrays with a time axis."""
-        return {name: array for name, array in self.arrays.items() if array.ndim}
+    def told(self, minds: Minds) -> Mapping[str, AnyArray]:
+        """All arrays by the names of the ports and in their types, as they were given else."""
+        return named(self.arrays, minds.ports)
 
 
 def given_stimulus(archive: Archive, stimulus: AnyAddress | Mapping[str, AnyArray]) -> Given:
@@ -97,11 +96,11 @@ def replay_minds(
     given = given_stimulus(archive, stimulus)
     with archive.open_minds(student, minds=minds or 1, constants=given.constants, perturbation=perturbation) as running:
         initial = running.state()
-        driven = named(given.driven, running)
-        outputs = run_minds(running, driven)
+        told = given.told(running)
+        outputs = run_minds(running, {name: array for name, array in told.items() if array.ndim})
         receipt: dict[str, Scalar] = {
             "student.sha256": running.student_sha256,
-            "stimulus.sha256": digest_arrays({**driven, **{k: given.arrays[k] for k in given.constants}}),
+            "stimulus.sha256": digest_arrays(told),
             "initial_state.sha256": digest_arrays(initial),
             "final_state.sha256": digest_arrays(running.state()),
             "outputs.sha256": digest_arrays(outputs),
@@ -116,21 +115,8 @@ def replay_minds(
             receipt["perturbation.scale"] = perturbation.scale
     saved = None
     if save_to is not None:
-        saved = _saved(archive, save_to, given, initial, outputs, receipt=receipt, author=author)
+        saved = _saved(archive, save_to, given, told, initial, outputs, receipt=receipt, author=author)
     return ReplayResult(outputs=outputs, receipt=receipt, saved=saved)
-
-
-def named(driven: Mapping[str, AnyArray], minds: Minds) -> Mapping[str, AnyArray]:
-    """Return the arrays of a stimulus by the names of the ports, in their types and as they were given else."""
-    ports = [port for port in minds.ports if port.role == "stimulus"]
-    if len(ports) == 1 and driven.keys() == {ONLY_PORT}:
-        driven = {ports[0].name: driven[ONLY_PORT]}
-    if driven.keys() != {port.name for port in ports}:
-        raise InvalidInput(
-            f"the minds take {', '.join(map(str, ports)) or 'nothing'}, and the stimulus has "
-            f"{', '.join(map(repr, sorted(driven))) or 'nothing'}: give one array for each, by name"
-        )
-    return {port.name: held_exactly(driven[port.name], port) for port in ports}
 
 
 def run_minds(minds: Minds, driven: Mapping[str, AnyArray], *, doing: str = "replaying") -> dict[str, AnyArray]:
@@ -140,7 +126,7 @@ def run_minds(minds: Minds, driven: Mapping[str, AnyArray], *, doing: str = "rep
     are 1 long may be left out.
     """
     ports = {port.name: port for port in minds.ports if port.role == "stimulus"}
-    views = {name: _for_minds(array, ports[name], minds=minds.minds) for name, array in driven.items()}
+    views = {name: for_minds(array, ports[name], minds=minds.minds) for name, array in driven.items()}
     lengths = {len(view) for view in views.values()}
     if len(lengths) != 1 or not (total := lengths.pop()):
         raise InvalidInput(
@@ -164,35 +150,11 @@ def run_minds(minds: Minds, driven: Mapping[str, AnyArray], *, doing: str = "rep
     return outputs
 
 
-def _for_minds(array: AnyArray, port: MindPort, *, minds: int) -> AnyArray:
-    """Return a stimulus as (time, mind, *step shape), without copying it."""
-    shape = port.step_shape
-    left_out = 0
-    while True:
-        own = shape[left_out:]
-        if _agree(array.shape[1:], own):
-            each = array[(slice(None), *[None] * (left_out + 1))]
-            return np.broadcast_to(each, (len(array), minds, *each.shape[2:]))
-        if _agree(array.shape[1:], (minds, *own)):
-            return array[(slice(None), slice(None), *[None] * left_out)]
-        if left_out == len(shape) or shape[left_out] != 1:
-            raise InvalidInput(
-                f"stimulus {port} does not take an array of shape {array.shape}: "
-                f"give (time, ...) for all minds alike, or (time, mind, ...) for {minds} minds"
-            )
-        left_out += 1
-
-
-def _agree(shape: tuple[int, ...], wanted: Sequence[int | str | None]) -> bool:
-    return len(shape) == len(wanted) and all(
-        not isinstance(length, int) or length == actual for length, actual in zip(wanted, shape, strict=True)
-    )
-
-
 def _saved(
     archive: Archive,
     save_to: Address,
     given: Given,
+    stimulus: Mapping[str, AnyArray],
     initial: Mapping[str, AnyArray],
     outputs: Mapping[str, AnyArray],
     *,
@@ -203,16 +165,15 @@ def _saved(
     now_ns = time.time_ns()
     stem = save_to.path or f"replays/{datetime.fromtimestamp(now_ns / 1e9, tz=UTC):%Y-%m-%dT%H-%M-%S-%f}.npz"
     stem = stem.removesuffix(".npz")
-    made_from = [str(receipt["student.sha256"])]
     files: list[tuple[str, Kind, bytes]] = []
-    if given.artifact is not None:
-        made_from.append(given.artifact.sha256)
-    else:
-        arrays = {name or "stimulus": array for name, array in given.arrays.items()}
-        files.append((f"{stem}.stimulus.npz", Kind.FILE, encode_npz(arrays)))
     if initial:
         files.append((f"{stem}.state.npz", Kind.FILE, encode_npz(initial)))
-    made_from += [hashlib.sha256(body).hexdigest() for _, _, body in files]
+    if given.artifact is None:
+        files.append((f"{stem}.stimulus.npz", Kind.FILE, encode_npz(stimulus)))
+    # In this order: `engram replay verify` finds the stimulus last, and before it the states that the minds began with.
+    made_from = [str(receipt["student.sha256"]), *(hashlib.sha256(body).hexdigest() for _, _, body in files)]
+    if given.artifact is not None:
+        made_from.append(given.artifact.sha256)
     files.append((f"{stem}.npz", Kind.REPLAY, encode_npz(outputs)))
     with archive.open_deposit(save_to.of(None).at(None), session=secrets.token_hex(16)) as deposit:
         for path, kind, body in files:

@@ -33,7 +33,7 @@ def restore(settings: Settings, *, address: str, dest: str, start: int, stop: in
 
     An ADDRESS without a path, or of a folder, restores all artifacts there below the folder DEST. A DEST that ends in / is a
     folder, and made. A file appears under its name only when it is complete and checked,
-    with the time of change and the permissions that it had.
+    with the time of change and the permissions that it had; so do folders, also those that hold nothing.
     """
     place = parse_any(address)
     version = place if isinstance(place, Address) and place.path is None else None
@@ -53,9 +53,11 @@ def restore(settings: Settings, *, address: str, dest: str, start: int, stop: in
 
 
 def _is_folder(archive: Archive, address: Address) -> bool:
-    """Tell whether an address names no artifact but has some below it."""
+    """Tell whether an address names no artifact but has some below it, or is a folder that is known and holds nothing."""
     first = next(archive.artifacts(address), None)
-    return first is not None and first.address.path != address.path
+    if first is None:
+        return next(archive.folders(address), None) is not None
+    return first.address.path != address.path
 
 
 def _restore_artifact(

@@ -16,6 +16,7 @@ from engram.v1.values import (
     artifact_of,
     finding_of,
     fitting,
+    folder_of,
     memory_of,
     vault_of,
     version_of,
@@ -36,6 +37,7 @@ from engram_format.catalog import (
     Artifact,
     Change,
     Finding,
+    Folder,
     GroupResult,
     Kind,
     Memory,
@@ -157,6 +159,17 @@ class RemoteArchive(Views):
             yield from (
                 artifact for artifact in map(artifact_of, page.artifacts) if (artifact.address.path or "") > after
             )
+
+    def folders(self, address: Address) -> Iterator[Folder]:
+        """Yield what is known of the folders of a version, or of the one at the address's path and those in it, by path."""
+        self._check_open()
+        call = self._archive.ListFolders(pb.ListFoldersRequest(parent=name_of(address)), metadata=self._credentials)
+        try:
+            with translated(self._url):
+                for response in call:
+                    yield from map(folder_of, response.folders)
+        finally:
+            call.cancel()
 
     def artifact(self, address: AnyAddress) -> Artifact:
         """Return one artifact, by address or by content; raises `NotFound`."""

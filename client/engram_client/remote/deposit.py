@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Final, Literal, NoReturn, Protocol, Self
 
 import grpc
 
 from engram.v1 import archive_pb2 as pb
-from engram.v1.values import artifact_of, fitting, message_of_spec, version_of
+from engram.v1.values import artifact_of, fitting, message_of_spec, messages_of_folders, version_of
 from engram_client.remote.errors import error_of, error_of_kind
-from engram_format.catalog import Artifact, ArtifactSpec, Version
+from engram_format.catalog import Artifact, ArtifactSpec, Folder, Version
 from engram_format.errors import EngramError, Precondition, Unavailable
 from engram_layout import Plan
 
@@ -52,7 +52,8 @@ class RemoteDeposit:
         self._session = opening.session
         self._url = url
         self._steps = _Steps()
-        self._answers: SimpleQueue[pb.DepositResponse | None] = SimpleQueue()
+        self._awaited: deque[Future[pb.DepositResponse | None]] = deque()
+        """The answers to the steps that have one, in order; `None` comes where the stream ended before."""
         self._cut: grpc.RpcError | None = None
         self._begun = False
         self._committed = 0
@@ -107,8 +108,22 @@ class RemoteDeposit:
         self._begun = False
         return artifact
 
-    def commit(self, *, message: str, author: str) -> Version:
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: Plan | None = None) -> Callable[[], Artifact]:
+        """Deposit a whole artifact of at most 1 MiB; return what waits until it has arrived, and returns it or raises."""
+        told = b"" if plan is None else plan.to_bytes()
+        if len(told) > _DATA_BYTES:  # not in one message
+            self.write(memoryview(data)[self.begin(spec, plan) :])
+            artifact = self.end(sha256=sha256)
+            return lambda: artifact
+        with fitting(f"the SHA-256 {sha256!r:.100}"):
+            put = pb.DepositRequest.Put(spec=message_of_spec(spec), plan=told, data=data, sha256=sha256)
+        answer = self._start(pb.DepositRequest(put=put))
+        return lambda: artifact_of(self._answer(answer, "ended").ended.artifact)
+
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
         """Make all ended artifacts durable and visible as one version; repeating it returns the same version."""
+        for group in messages_of_folders(folders):
+            self._send(pb.DepositRequest(folders=pb.DepositRequest.Folders(folders=group)))
         with fitting("the version's message or author"):
             step = pb.DepositRequest(commit=pb.DepositRequest.Commit(message=message, author=author))
         self._version = version_of(self._ask(step, "committed").committed.version)
@@ -136,16 +151,23 @@ class RemoteDeposit:
 
     def _ask(self, step: pb.DepositRequest, wanted: Event, *, timeout_s: float | None = None) -> pb.DepositResponse:
         """Send a step and return its answer."""
+        return self._answer(self._start(step), wanted, timeout_s=timeout_s)
+
+    def _start(self, step: pb.DepositRequest) -> Future[pb.DepositResponse | None]:
+        """Send a step; its answer will be there when those to the steps before are."""
+        awaited: Future[pb.DepositResponse | None] = Future()
+        self._awaited.append(awaited)  # before it is sent, for the answer may come at once
         self._send(step)
+        return awaited
+
+    def _answer(
+        self, awaited: Future[pb.DepositResponse | None], wanted: Event, *, timeout_s: float | None = None
+    ) -> pb.DepositResponse:
         try:
-            answer = self._answers.get(timeout=timeout_s)
-        except Empty as error:
+            answer = awaited.result(timeout_s)
+        except TimeoutError as error:
             self._call.cancel()
             raise Unavailable(f"{self._url} did not answer within {timeout_s} s: wait and retry") from error
-        except BaseException:
-            # Interrupted: the answer would be taken for that of the next step.
-            self._call.cancel()
-            raise
         if answer is None:
             self._fail()
         event = answer.WhichOneof("event")
@@ -168,13 +190,14 @@ class RemoteDeposit:
             for response in self._call:
                 if response.WhichOneof("event") == "progress":
                     self._committed = response.progress.committed_offset
-                else:
-                    self._answers.put(response)
+                elif self._awaited:
+                    self._awaited.popleft().set_result(response)
         except grpc.RpcError as error:
             self._cut = error
         finally:
-            self._steps.close()
-            self._answers.put(None)
+            self._steps.close()  # so that no step is sent from here on, and none waits for an answer that is not in the list
+            while self._awaited:
+                self._awaited.popleft().set_result(None)
 
 
 class _Steps(Iterator[pb.DepositRequest]):

@@ -348,6 +348,38 @@ class Artifact(_message.Message):
 Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
 
 @_typing.final
+class Folder(_message.Message):
+    """What is known of a folder in a version, beside the artifacts in it; it may hold none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    MODIFY_TIME_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where it lies in the version; empty for the folder that the whole version is."""
+    mode: _builtins.int
+    """Permission bits of the original; 0 if unknown."""
+    @_builtins.property
+    def modify_time(self) -> _timestamp_pb2.Timestamp:
+        """When the original was last changed, as its file system said; unset if unknown."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        modify_time: _timestamp_pb2.Timestamp | None = ...,
+        mode: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["modify_time", b"modify_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "modify_time", b"modify_time", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Folder: _TypeAlias = Folder  # noqa: Y015
+
+@_typing.final
 class ArtifactSpec(_message.Message):
     """What a depositor says of an artifact before sending its bytes."""
 
@@ -833,6 +865,52 @@ class ListArtifactsResponse(_message.Message):
 Global___ListArtifactsResponse: _TypeAlias = ListArtifactsResponse  # noqa: Y015
 
 @_typing.final
+class ListFoldersRequest(_message.Message):
+    """Asks for folders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """A version; or an artifact's name, for the folder at its path and those below."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFoldersRequest: _TypeAlias = ListFoldersRequest  # noqa: Y015
+
+@_typing.final
+class ListFoldersResponse(_message.Message):
+    """Some folders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Folder]:
+        """The next folders, at least one."""
+
+    def __init__(
+        self,
+        *,
+        folders: _abc.Iterable[Global___Folder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folders", b"folders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFoldersResponse: _TypeAlias = ListFoldersResponse  # noqa: Y015
+
+@_typing.final
 class GetArtifactRequest(_message.Message):
     """Asks for one artifact."""
 
@@ -951,6 +1029,40 @@ class DepositRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Put(_message.Message):
+        """Begins an artifact, sends all its bytes and closes it: for small ones, of which several may be on the way."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SPEC_FIELD_NUMBER: _builtins.int
+        PLAN_FIELD_NUMBER: _builtins.int
+        DATA_FIELD_NUMBER: _builtins.int
+        SHA256_FIELD_NUMBER: _builtins.int
+        plan: _builtins.bytes
+        """Its plan, or nothing."""
+        data: _builtins.bytes
+        """All its bytes, at most 1 MiB; those that are already durable are passed over."""
+        sha256: _builtins.str
+        """SHA-256 of the artifact's bytes, 64 hex digits."""
+        @_builtins.property
+        def spec(self) -> Global___ArtifactSpec:
+            """What the artifact is."""
+
+        def __init__(
+            self,
+            *,
+            spec: Global___ArtifactSpec | None = ...,
+            plan: _builtins.bytes = ...,
+            data: _builtins.bytes = ...,
+            sha256: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "plan", b"plan", "sha256", b"sha256", "spec", b"spec"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Commit(_message.Message):
         """Makes all ended artifacts one version; repeating it answers the same version."""
 
@@ -974,12 +1086,36 @@ class DepositRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Folders(_message.Message):
+        """Says what is known of folders of the version."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FOLDERS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Folder]:
+            """Some of them."""
+
+        def __init__(
+            self,
+            *,
+            folders: _abc.Iterable[Global___Folder] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["folders", b"folders"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OPEN_FIELD_NUMBER: _builtins.int
     BEGIN_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    PUT_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The next bytes of the artifact, at most 1 MiB; answered by a `progress` now and then."""
     plan: _builtins.bytes
@@ -1002,6 +1138,14 @@ class DepositRequest(_message.Message):
     def commit(self) -> Global___DepositRequest.Commit:
         """Answered by `committed` or `failed`."""
 
+    @_builtins.property
+    def folders(self) -> Global___DepositRequest.Folders:
+        """Some of the folders of the version; sent before `commit`, as often as need be, or not at all."""
+
+    @_builtins.property
+    def put(self) -> Global___DepositRequest.Put:
+        """Answered by `ended` or `failed`."""
+
     def __init__(
         self,
         *,
@@ -1011,12 +1155,14 @@ class DepositRequest(_message.Message):
         end: Global___DepositRequest.End | None = ...,
         commit: Global___DepositRequest.Commit | None = ...,
         plan: _builtins.bytes = ...,
+        folders: Global___DepositRequest.Folders | None = ...,
+        put: Global___DepositRequest.Put | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "open", b"open", "plan", b"plan", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "folders", b"folders", "open", b"open", "plan", b"plan", "put", b"put", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "open", b"open", "plan", b"plan", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "commit", b"commit", "data", b"data", "end", b"end", "folders", b"folders", "open", b"open", "plan", b"plan", "put", b"put", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "begin", "data", "end", "commit", "plan"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "begin", "data", "end", "commit", "plan", "folders", "put"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
@@ -1178,7 +1324,7 @@ class DepositResponse(_message.Message):
 
     @_builtins.property
     def ended(self) -> Global___DepositResponse.Ended:
-        """To `end`."""
+        """To `end` or `put`."""
 
     @_builtins.property
     def committed(self) -> Global___DepositResponse.Committed:
@@ -1186,7 +1332,7 @@ class DepositResponse(_message.Message):
 
     @_builtins.property
     def failed(self) -> Global___DepositResponse.Failed:
-        """To `begin`, `end` or `commit`."""
+        """To `begin`, `end`, `put` or `commit`."""
 
     def __init__(
         self,

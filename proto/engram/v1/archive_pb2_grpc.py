@@ -75,6 +75,11 @@ class ArchiveServiceStub:
                 request_serializer=engram_dot_v1_dot_archive__pb2.ListArtifactsRequest.SerializeToString,
                 response_deserializer=engram_dot_v1_dot_archive__pb2.ListArtifactsResponse.FromString,
                 _registered_method=True)
+        self.ListFolders = channel.unary_stream(
+                '/engram.v1.ArchiveService/ListFolders',
+                request_serializer=engram_dot_v1_dot_archive__pb2.ListFoldersRequest.SerializeToString,
+                response_deserializer=engram_dot_v1_dot_archive__pb2.ListFoldersResponse.FromString,
+                _registered_method=True)
         self.GetArtifact = channel.unary_unary(
                 '/engram.v1.ArchiveService/GetArtifact',
                 request_serializer=engram_dot_v1_dot_archive__pb2.GetArtifactRequest.SerializeToString,
@@ -162,6 +167,13 @@ class ArchiveServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFolders(self, request, context):
+        """Streams what is known of the folders of a version, by path.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetArtifact(self, request, context):
         """Returns one artifact, by name or by content.
         """
@@ -173,7 +185,7 @@ class ArchiveServiceServicer:
         """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
         names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
         tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-        An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+        An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,6 +254,11 @@ def add_ArchiveServiceServicer_to_server(servicer, server):
                     servicer.ListArtifacts,
                     request_deserializer=engram_dot_v1_dot_archive__pb2.ListArtifactsRequest.FromString,
                     response_serializer=engram_dot_v1_dot_archive__pb2.ListArtifactsResponse.SerializeToString,
+            ),
+            'ListFolders': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListFolders,
+                    request_deserializer=engram_dot_v1_dot_archive__pb2.ListFoldersRequest.FromString,
+                    response_serializer=engram_dot_v1_dot_archive__pb2.ListFoldersResponse.SerializeToString,
             ),
             'GetArtifact': grpc.unary_unary_rpc_method_handler(
                     servicer.GetArtifact,
@@ -486,6 +503,33 @@ class ArchiveService:
             '/engram.v1.ArchiveService/ListArtifacts',
             engram_dot_v1_dot_archive__pb2.ListArtifactsRequest.SerializeToString,
             engram_dot_v1_dot_archive__pb2.ListArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFolders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/engram.v1.ArchiveService/ListFolders',
+            engram_dot_v1_dot_archive__pb2.ListFoldersRequest.SerializeToString,
+            engram_dot_v1_dot_archive__pb2.ListFoldersResponse.FromString,
             options,
             channel_credentials,
             insecure,

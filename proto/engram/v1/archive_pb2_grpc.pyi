@@ -63,13 +63,15 @@ class ArchiveServiceStub:
     """Returns one version."""
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_archive_pb2.ListArtifactsRequest, _archive_pb2.ListArtifactsResponse]
     """Lists the artifacts of a version, by path; all pages show the version that the first one showed."""
+    ListFolders: _grpc.UnaryStreamMultiCallable[_archive_pb2.ListFoldersRequest, _archive_pb2.ListFoldersResponse]
+    """Streams what is known of the folders of a version, by path."""
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_archive_pb2.GetArtifactRequest, _archive_pb2.GetArtifactResponse]
     """Returns one artifact, by name or by content."""
     Deposit: _grpc.StreamStreamMultiCallable[_archive_pb2.DepositRequest, _archive_pb2.DepositResponse]
     """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
     names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
     tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-    An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+    An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
     """
     Restore: _grpc.UnaryStreamMultiCallable[_archive_pb2.RestoreRequest, _archive_pb2.RestoreResponse]
     """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
@@ -99,13 +101,15 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     """Returns one version."""
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_archive_pb2.ListArtifactsRequest, _archive_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Lists the artifacts of a version, by path; all pages show the version that the first one showed."""
+    ListFolders: _aio.UnaryStreamMultiCallable[_archive_pb2.ListFoldersRequest, _archive_pb2.ListFoldersResponse]  # type: ignore[assignment]
+    """Streams what is known of the folders of a version, by path."""
     GetArtifact: _aio.UnaryUnaryMultiCallable[_archive_pb2.GetArtifactRequest, _archive_pb2.GetArtifactResponse]  # type: ignore[assignment]
     """Returns one artifact, by name or by content."""
     Deposit: _aio.StreamStreamMultiCallable[_archive_pb2.DepositRequest, _archive_pb2.DepositResponse]  # type: ignore[assignment]
     """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
     names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
     tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-    An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+    An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
     """
     Restore: _aio.UnaryStreamMultiCallable[_archive_pb2.RestoreRequest, _archive_pb2.RestoreResponse]  # type: ignore[assignment]
     """Streams the bytes of an artifact or of a range of it; DATA_LOSS instead of anything that is not what was deposited."""
@@ -182,6 +186,14 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the artifacts of a version, by path; all pages show the version that the first one showed."""
 
     @_abc_1.abstractmethod
+    def ListFolders(
+        self,
+        request: _archive_pb2.ListFoldersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_archive_pb2.ListFoldersResponse], _abc.AsyncIterator[_archive_pb2.ListFoldersResponse]]:
+        """Streams what is known of the folders of a version, by path."""
+
+    @_abc_1.abstractmethod
     def GetArtifact(
         self,
         request: _archive_pb2.GetArtifactRequest,
@@ -198,7 +210,7 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deposits artifacts as one version: `open` first, then for each artifact `begin`, `data` from the offset that `begun`
         names, `end`; last `commit`. A stream that was cut is replaced by another one that opens the same session: `begun` then
         tells how much of the artifact is already durable. A stream that ends without `commit` leaves the session resumable.
-        An error in `begin`, `end` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
+        An error in `begin`, `end`, `put` or `commit` is answered by `failed` and the stream goes on; any other error ends it.
         """
 
     @_abc_1.abstractmethod

@@ -7,8 +7,10 @@ contract knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,6 +21,7 @@ from engram_format.catalog import (
     ArtifactSpec,
     Finding,
     FindingKind,
+    Folder,
     Kind,
     Memory,
     Metadata,
@@ -28,6 +31,8 @@ from engram_format.catalog import (
 )
 from engram_format.errors import InvalidInput
 
+_FOLDERS_TOGETHER: Final = 1000
+"""With the longest of paths they take about 1 MiB."""
 _KINDS = {kind: pb.ArtifactKind.Value(f"ARTIFACT_KIND_{kind.name}") for kind in Kind}
 _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
 _RESULTS = {result: pb.FindingKind.Value(f"FINDING_KIND_{result.name}") for result in FindingKind}
@@ -212,6 +217,26 @@ def spec_of(message: pb.ArtifactSpec) -> ArtifactSpec:
         made_from=tuple(message.made_from),
         mode=message.mode,
     )
+
+
+def message_of_folder(folder: Folder) -> pb.Folder:
+    """Say what is known of a folder."""
+    with fitting(f"the folder {folder.path!r:.200}"):
+        message = pb.Folder(path=folder.path, mode=folder.mode)
+    _set_time(message.modify_time, folder.time_ns)
+    return message
+
+
+def messages_of_folders(folders: Iterable[Folder]) -> Iterator[list[pb.Folder]]:
+    """Say what is known of folders, in groups of which each fits one message."""
+    messages = map(message_of_folder, folders)
+    while group := list(islice(messages, _FOLDERS_TOGETHER)):
+        yield group
+
+
+def folder_of(message: pb.Folder) -> Folder:
+    """Return what is known of a folder."""
+    return Folder(path=message.path, time_ns=_time_of(message.modify_time), mode=message.mode)
 
 
 def message_of_finding(finding: Finding) -> pb.Finding:

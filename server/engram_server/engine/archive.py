@@ -1,4 +1,7 @@
-"""The facade: every use case of an archive, once, without transport. The command line and gRPC are two doors to it."""
+"""The facade: every use case of an archive, once, without transport. The command line and gRPC are two doors to it.
+
+What looking and finding do not need is loaded at first use, for a command is to answer at once.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from engram_format.catalog import (
     Change,
     Finding,
     FindingKind,
+    Folder,
     GroupResult,
     Kind,
     Memory,
@@ -30,20 +34,17 @@ from engram_format.condition import Condition
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 from engram_format.ids import Digest, SessionId
 from engram_format.ports import Perturbation
-from engram_server.engine import describe, differences, examining, finding
-from engram_server.engine.deposit import Deposit
+from engram_server.engine import describe, finding
 from engram_server.engine.recordings import Recordings
 from engram_server.engine.sessions import OpenSessions
-from engram_store.annotation import Annotation
-from engram_store.difference import Side
-from engram_store.many import read_many
 from engram_store.reader import Found, VaultReader
 from engram_store.repository import Repository
-from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
 
 if TYPE_CHECKING:
+    from engram_server.engine.deposit import Deposit
     from engram_server.engine.minds import Minds
     from engram_server.engine.open_minds import OpenMinds
+    from engram_store.difference import Side
 
 
 class Archive:
@@ -119,6 +120,11 @@ class Archive:
         for found in reader.entries(commit, below=address.path, after=after):
             yield describe.artifact(address.vault, found)
 
+    def folders(self, address: Address) -> Iterator[Folder]:
+        """Yield what is known of the folders of a version, or of the one at the address's path and those in it, by path."""
+        reader, name = self._memory(address)
+        yield from reader.folders(reader.commit(name, address.version), below=address.path)
+
     def artifact(self, address: AnyAddress) -> Artifact:
         """Return one artifact with its metadata, by address or by content; raises `NotFound`."""
         reader, found = self._find(address)
@@ -126,6 +132,9 @@ class Archive:
 
     def open_deposit(self, memory: Address, *, session: str) -> Deposit:
         """Open or resume the deposit session `session` into a memory, which is made if it is new."""
+        from engram_server.engine import examining
+        from engram_server.engine.deposit import Deposit
+
         name = _memory_name(memory)
         if memory.version is not None or memory.path is not None:
             raise InvalidInput(f"a deposit goes into a memory, not into {memory}: write {memory.vault}/{name}")
@@ -201,6 +210,9 @@ class Archive:
         Its bytes are not touched. Raises `Conflict` where the artifact was replaced meanwhile, and `Precondition` where
         the address names an older version.
         """
+        from engram_server.engine import examining
+        from engram_store.annotation import Annotation
+
         reader, name = self._memory(address)
         if address.path is None:
             raise InvalidInput(f"{address} names no artifact: write vault/memory:path")
@@ -212,6 +224,7 @@ class Archive:
                 f"the artifact of the newest version @{newest}"
             )
         annotation = Annotation(dict(set), frozenset(unset))
+        examining.check_annotation(annotation, lambda: self.artifact(address))
         commit = self._repository.annotate(
             address.vault, name, address.path, annotation, message=message, author=author
         )
@@ -223,6 +236,8 @@ class Archive:
         Bytes that cannot be read raise `Damaged` where they end, and the next artifact follows; bytes that are not taken
         before the next artifact is asked for are skipped.
         """
+        from engram_store.many import read_many
+
         reader, name = self._memory(address)
         commit = reader.history().at(name, address.version)
         for found, manifest, pieces in read_many(reader, reader.entries(commit, below=address.path)):
@@ -233,6 +248,8 @@ class Archive:
 
         What is the same in both is left out. Across vaults nothing is shared.
         """
+        from engram_server.engine import differences
+
         return differences.changes(self._side(first), self._side(second))
 
     def replay(
@@ -320,6 +337,8 @@ class Archive:
         self.close()
 
     def _verify(self, reader: VaultReader, scope: Address | None, *, read_data: bool) -> Iterator[Finding]:
+        from engram_store.verify import all_objects, objects_of, verify_log, verify_objects, verify_versions
+
         log = list(verify_log(reader))
         yield from log
         if any(
@@ -339,6 +358,8 @@ class Archive:
         yield from verify_versions(reader, [commit], below=scope.path, read_data=read_data)
 
     def _side(self, address: Address) -> Side:
+        from engram_store.difference import Side
+
         reader, name = self._memory(address)
         return Side(reader, reader.commit(name, address.version), address.path)
 

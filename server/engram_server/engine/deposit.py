@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
 from engram_format.address import Address
-from engram_format.catalog import Artifact, ArtifactSpec, Kind, Version
+from engram_format.catalog import Artifact, ArtifactSpec, Folder, Kind, Version
 from engram_format.errors import InvalidInput
 from engram_format.manifest import check_metadata
 from engram_format.series import Description
@@ -65,17 +65,26 @@ class Deposit:
         """
         return describe.ended(self._memory, self._session.end(sha256=sha256), number=self._session.next_number)
 
-    def commit(self, *, message: str, author: str) -> Version:
+    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: Plan | None = None) -> Callable[[], Artifact]:
+        """Deposit a whole artifact; return what returns it. Nothing is left to wait for."""
+        offset = self.begin(spec, plan)
+        self.write(memoryview(data)[offset:])
+        artifact = self.end(sha256=sha256)
+        return lambda: artifact
+
+    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
         """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
 
-        Students are examined before: their contracts are completed and their golden traces made, as far as they can be run.
-        Raises `InvalidInput` for a student that is not what the depositor's contract says; nothing is then committed.
+        `folders` says what is known of folders in it, those that hold nothing among them. Students are examined before: their
+        contracts are completed and their golden traces made, as far as they can be run. Raises `InvalidInput` for a student
+        that is not what the depositor's contract says; nothing is then committed.
         """
         if self._session.committed is None and any(item.kind is Kind.STUDENT for item in self._session.ended):
             for item in self._session.seal():
                 if item.kind is Kind.STUDENT:
                     self._describe(item)
-        return describe.version(self._memory.vault, self._session.commit(message=message, author=author))
+        commit = self._session.commit(message=message, author=author, folders=folders)
+        return describe.version(self._memory.vault, commit)
 
     def close(self) -> None:
         """Let go of the session's resources; uncommitted, it stays resumable."""

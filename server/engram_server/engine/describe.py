@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engram_format.address import Address
 from engram_format.catalog import Artifact, Memory, Vault, Version
 from engram_format.history import Commit
 from engram_format.manifest import Manifest
-from engram_store.commit import Ended
 from engram_store.reader import Found, VaultReader
+
+if TYPE_CHECKING:
+    from engram_store.commit import Ended
 
 
 def vault(reader: VaultReader) -> Vault:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from engram_format.catalog import Metadata, Scalar
+from engram_format.catalog import Artifact, Kind, Metadata, Scalar
 from engram_format.errors import EngramError, InvalidInput
 from engram_format.series import Table
 
 if TYPE_CHECKING:
     from engram_replay import MindHost, StudentSource
     from engram_server.engine.minds import Minds
+    from engram_store.annotation import Annotation
 
 _CONTRACT: Final = "contract."
 _GOLDEN: Final = "golden."
@@ -50,6 +51,19 @@ def said_by_depositor(metadata: Metadata) -> dict[str, Scalar]:
 def without_contract(metadata: Metadata) -> dict[str, Scalar]:
     """Return an artifact's metadata without its contract."""
     return {name: value for name, value in metadata.items() if not name.startswith(_CONTRACT)}
+
+
+def check_annotation(annotation: Annotation, annotated: Callable[[], Artifact]) -> None:
+    """Raise `InvalidInput` where a student's contract would no longer be one."""
+    if not any(name.startswith(_CONTRACT) for name in {*annotation.set, *annotation.unset}):
+        return
+    artifact = annotated()
+    if artifact.kind is not Kind.STUDENT:
+        return
+    from engram_replay.told import Told
+
+    kept = {name: value for name, value in artifact.metadata.items() if name not in annotation.unset}
+    Told.from_metadata({**kept, **annotation.set})
 
 
 def examine(

@@ -15,6 +15,7 @@ from engram_format.manifest import Manifest
 from engram_format.series import Description, Series
 from engram_format.slicing import Numbers, find_series, physical, select
 from engram_server.engine import describe
+from engram_store.budget import Budget
 from engram_store.reader import Found, VaultReader
 from engram_store.recipe import Recipe
 from engram_store.series_reader import FrameCache, read_series
@@ -56,6 +57,7 @@ class Recordings:
     def __init__(self, find: Callable[[AnyAddress], tuple[VaultReader, Found]]) -> None:
         self._find = find
         self._frames = FrameCache()
+        self._budget = Budget()
         self._lock = threading.Lock()
         self._opened: OrderedDict[Address, Opened] = OrderedDict()
         self._bytes = 0
@@ -105,7 +107,13 @@ class Recordings:
         series = find_series(opened.description(address), name, where=str(address))
         selection = select(series.info, start=start, stop=stop, channels=channels)
         blocks = read_series(
-            opened.reader.frames, opened.recipe, series, selection, size=opened.manifest.size, cache=self._frames
+            opened.reader.frames,
+            opened.recipe,
+            series,
+            selection,
+            size=opened.manifest.size,
+            cache=self._frames,
+            budget=self._budget,
         )
         if not to_physical:
             return blocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ from engram_format.errors import InvalidInput, NotFound
 from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
 from engram_replay.host import Answer
 from engram_replay.verification import PROFILE_PREFIX, compare, profile_differences, worst
+from engram_server.engine.many_minds import MANY_MINDS, run_again
 from engram_server.engine.minds import read_whole, source_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class _Kept:
     student: StudentSource
     stimulus: Mapping[str, AnyArray]
     execution: Execution
+    states: Mapping[str, AnyArray] | None
+    """Of a replay of many minds: the states that they began with."""
 
 
 def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> ReplayVerdict:
@@ -44,6 +47,11 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     no replay, and `NotFound` where its student or its stimulus is not in any vault that can be opened.
     """
     kept = _kept(archive, address)
+    if reference and kept.states is not None:
+        raise InvalidInput(
+            f"{kept.artifact.address} is a replay of many minds, and the reference evaluator runs one: "
+            "verify it without, or replay one mind"
+        )
     again = archive.minds.wait(_run(archive, kept))
     outputs = compare(kept.outputs, again.outputs)
     detail = _contradiction(kept, again)
@@ -82,7 +90,17 @@ def _kept(archive: Archive, address: AnyAddress) -> _Kept:
         student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
         stimulus=_arrays(archive, recorded),
         execution=_execution(artifact.metadata),
+        states=_states(archive, artifact, stimulus[:-1]),
     )
+
+
+def _states(archive: Archive, artifact: Artifact, made_from: Sequence[str]) -> Mapping[str, AnyArray] | None:
+    """Return the states that many minds began with, none where the student has none; `None` for a replay of one mind."""
+    if artifact.metadata.get("replay.mode") != MANY_MINDS:
+        return None
+    if not made_from:
+        return {}
+    return _arrays(archive, _by_content(archive, made_from[-1], what="initial state", of=artifact))
 
 
 def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Artifact:
@@ -107,6 +125,16 @@ def _execution(metadata: Metadata) -> Execution:
 
 
 async def _run(archive: Archive, kept: _Kept) -> Answer:
+    if kept.states is not None:
+        minds = kept.artifact.metadata.get("replay.minds")
+        return await run_again(
+            archive,
+            kept.student,
+            kept.stimulus,
+            kept.states,
+            minds=minds if isinstance(minds, int) else 1,
+            execution=kept.execution,
+        )
     return await archive.minds.host.replay(kept.student, kept.stimulus, execution=kept.execution)
 
 

@@ -16,6 +16,7 @@ from engram.v1.values import (
     message_of_memory,
     message_of_vault,
     message_of_version,
+    messages_of_folders,
 )
 from engram_format.address import Address
 from engram_format.catalog import Artifact, Memory, Vault, Version
@@ -128,6 +129,16 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
 
         page = await self._calls.run(list_artifacts)
         return pb.ListArtifactsResponse(artifacts=page.items, next_page_token=page.next_token)
+
+    async def ListFolders(
+        self, request: pb.ListFoldersRequest, context: Context
+    ) -> AsyncGenerator[pb.ListFoldersResponse, None]:
+        """Stream what is known of folders."""
+        parent = parse_name(request.parent)
+        groups = self._calls.each(lambda: messages_of_folders(self._engine.folders(parent)))
+        async with aclosing(groups):
+            async for group in groups:
+                yield pb.ListFoldersResponse(folders=group)
 
     async def GetArtifact(self, request: pb.GetArtifactRequest, context: Context) -> pb.GetArtifactResponse:
         """Return one artifact."""

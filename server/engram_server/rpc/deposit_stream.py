@@ -10,10 +10,13 @@ from typing import Final
 
 from engram.v1 import archive_pb2 as pb
 from engram.v1.names import parse_name
-from engram.v1.values import message_of_artifact, message_of_version, spec_of
+from engram.v1.values import folder_of, message_of_artifact, message_of_version, spec_of
+from engram_format.catalog import Folder
 from engram_format.errors import EngramError, FormatError, InvalidInput, Unavailable
+from engram_format.folders import MAX_FOLDERS
 from engram_layout.plan import MAX_PLAN_BYTES, Plan
-from engram_server.engine import Archive, Deposit
+from engram_server.engine import Archive
+from engram_server.engine.deposit import Deposit
 from engram_server.rpc.calls import EngineCalls
 from engram_server.rpc.status import sentence
 
@@ -68,6 +71,7 @@ class _Stream:
         self._path = ""
         self._unreported = 0
         self._plan = bytearray()
+        self._folders: list[Folder] = []
 
     def opened(self) -> pb.DepositResponse:
         """Say what the session has committed."""
@@ -87,7 +91,10 @@ class _Stream:
             case "plan":
                 self._take_plan(step.plan)
                 return None
-            case "begin" | "end" | "commit":
+            case "folders":
+                self._take_folders(step.folders)
+                return None
+            case "begin" | "end" | "put" | "commit":
                 try:
                     return self._answer(step)
                 except EngramError as error:
@@ -106,20 +113,34 @@ class _Stream:
             offset = self._deposit.begin(spec, _plan(told) if told else None)
             self._path, self._unreported = spec.path, 0
             return pb.DepositResponse(begun=pb.DepositResponse.Begun(committed_offset=offset))
+        if step.HasField("put"):
+            return self._put(step.put)
         if step.HasField("end"):
             artifact = self._deposit.end(sha256=step.end.sha256)
             return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
-        version = self._deposit.commit(message=step.commit.message, author=step.commit.author)
+        folders, self._folders = self._folders, []
+        version = self._deposit.commit(message=step.commit.message, author=step.commit.author, folders=folders)
         return pb.DepositResponse(committed=pb.DepositResponse.Committed(version=message_of_version(version)))
+
+    def _put(self, step: pb.DepositRequest.Put) -> pb.DepositResponse:
+        _check_data(step.data)
+        offset = self._deposit.begin(spec_of(step.spec), _plan(step.plan) if step.plan else None)
+        self._deposit.write(memoryview(step.data)[offset:])
+        artifact = self._deposit.end(sha256=step.sha256)
+        return pb.DepositResponse(ended=pb.DepositResponse.Ended(artifact=message_of_artifact(artifact)))
 
     def _take_plan(self, data: bytes) -> None:
         if len(data) > MAX_DATA or len(self._plan) + len(data) > MAX_PLAN_BYTES:
             raise InvalidInput(f"a plan has at most {MAX_PLAN_BYTES} bytes, sent in steps of at most {MAX_DATA}")
         self._plan += data
 
+    def _take_folders(self, step: pb.DepositRequest.Folders) -> None:
+        if len(self._folders) + len(step.folders) > MAX_FOLDERS:
+            raise InvalidInput(f"a version has at most {MAX_FOLDERS} folders: use several memories")
+        self._folders += map(folder_of, step.folders)
+
     def _write(self, data: bytes) -> pb.DepositResponse | None:
-        if len(data) > MAX_DATA:
-            raise InvalidInput(f"{len(data)} bytes arrived in one step: send at most {MAX_DATA}")
+        _check_data(data)
         self._deposit.write(data)
         self._unreported += len(data)
         if self._unreported < PROGRESS_EVERY:
@@ -127,6 +148,11 @@ class _Stream:
         self._unreported = 0
         durable = self._deposit.durable(self._path)
         return pb.DepositResponse(progress=pb.DepositResponse.Progress(committed_offset=durable))
+
+
+def _check_data(data: bytes) -> None:
+    if len(data) > MAX_DATA:
+        raise InvalidInput(f"{len(data)} bytes arrived in one step: send at most {MAX_DATA}")
 
 
 def _plan(data: bytes) -> Plan:

@@ -11,8 +11,8 @@ from typing import Final
 from engram_format.address import Address, AnyAddress, ContentAddress, parse_any
 from engram_format.catalog import Artifact
 from engram_format.errors import EngramError, ErrorKind, InvalidInput, NotFound
-from engram_replay import StudentSource
 from engram_replay.contract import Contract, Port
+from engram_replay.residents import StudentSource
 from engram_server.engine.minds import Minds
 from engram_server.rpc.inference_axes import Axes
 

@@ -12,8 +12,8 @@ import numpy as np
 from engram.inference import open_inference_pb2 as pb
 from engram_format.catalog import AnyArray
 from engram_format.errors import EngramError, InvalidInput, NotFound, Unavailable
-from engram_replay import MindSession
 from engram_replay.contract import Port
+from engram_replay.session import MindSession
 from engram_server.engine.minds import Minds
 from engram_server.rpc.inference_axes import check_symbols, steps_and_minds, zero_state
 from engram_server.rpc.inference_models import Model, Models, address_of

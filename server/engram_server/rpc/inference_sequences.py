@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from engram_format.address import AnyAddress
 from engram_format.catalog import Scalar
 from engram_format.errors import EngramError, Exhausted
-from engram_replay import MindSession
+from engram_replay.session import MindSession
 from engram_server.rpc.inference_models import Model
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ service ten times what the runtime needs for a step of one mind.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Final
 
@@ -32,6 +33,9 @@ from engram_server.rpc.status import sentence
 MAX_SESSIONS: Final = 256
 """Sessions of one stream."""
 
+MAX_MINDS: Final = 1 << 16
+"""Minds of one session."""
+
 _HEADROOM: Final = 1 << 16
 """Bytes of a message beside its arrays."""
 
@@ -41,18 +45,20 @@ async def answers(
 ) -> AsyncGenerator[pb.TickResponse, None]:
     """Do the calls in turn and yield their answers.
 
-    The next call is taken only when the answer to the one before is on its way, so that a client that sends faster than its
-    minds run, or does not read, is slowed down by HTTP/2 and nothing piles up. However the stream ends, its sessions end.
+    A call is done only when the answer to the one before is on its way, and few more are read meanwhile, so that a client
+    that sends faster than its minds run, or does not read, is slowed down by HTTP/2 and nothing piles up. However the stream
+    ends, its sessions end.
     """
     stream = _Stream(engine, message_bytes=message_bytes)
-    now = asyncio.get_running_loop().time
+    ahead = _Ahead(requests)
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(idle_s) as limit:
-            async for request in requests:
+            while (request := await ahead.next()) is not None:
                 limit.reschedule(None)
                 answer = await stream.answer(request)
                 # From now until the next request, reading the answer included: whoever holds minds uses them.
-                limit.reschedule(now() + idle_s)
+                limit.reschedule(loop.time() + idle_s)
                 yield answer
             if not stream.is_open:
                 raise InvalidInput("a stream of minds begins with its student: send `open` first")
@@ -61,7 +67,64 @@ async def answers(
             f"the minds were not used for {idle_s:g} s and are gone: open them again, from where they were saved"
         ) from error
     finally:
+        ahead.stop()
         await _ended(stream.sessions())
+
+
+class _Ahead:
+    """The requests of a stream, read on a task of its own, at most two before they are asked for.
+
+    A read is so never cancelled with its call, which in grpc.aio would leak what belongs to it; it ends when the call does.
+    """
+
+    def __init__(self, requests: AsyncIterator[pb.TickRequest]) -> None:
+        self._requests = requests
+        self._held: deque[pb.TickRequest] = deque()
+        self._over = False
+        self._fault: BaseException | None = None
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._reader = asyncio.create_task(self._read())
+
+    async def next(self) -> pb.TickRequest | None:
+        """Return the next request, `None` after the last."""
+        if not self._held and not self._over:
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        if self._held:
+            request = self._held.popleft()
+            _wake(self._room)
+            return request
+        if self._fault is not None:
+            raise self._fault
+        return None
+
+    def stop(self) -> None:
+        """Take no more; a read that is under way ends with the call."""
+        self._over = True
+        self._held.clear()
+        _wake(self._room)
+
+    async def _read(self) -> None:
+        try:
+            async for request in self._requests:
+                if self._over:
+                    return
+                self._held.append(request)
+                _wake(self._arrival)
+                if len(self._held) > 1:
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised where the requests are used
+            self._fault = error
+        finally:
+            self._over = True
+            _wake(self._arrival)
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 async def _ended(sessions: Iterable[MindSession]) -> None:
@@ -72,6 +135,11 @@ async def _ended(sessions: Iterable[MindSession]) -> None:
             await asyncio.wait([closing])
         except asyncio.CancelledError:
             continue
+
+
+def _check_count(minds: int) -> None:
+    if minds > MAX_MINDS:
+        raise Exhausted(f"{minds} minds are more than the {MAX_MINDS} of one session: open several sessions")
 
 
 class _Held:
@@ -134,6 +202,7 @@ class _Stream:
         raise InvalidInput("a call on minds is empty: send step, fork, read_state, save or close")
 
     async def _open(self, wanted: pb.TickRequest.Open) -> pb.TickResponse:
+        _check_count(wanted.minds)
         opened = await open_session(
             self._engine,
             parse_any_name(wanted.student),
@@ -185,6 +254,7 @@ class _Stream:
         held = self._held(wanted.session)
         if len(self._sessions) >= MAX_SESSIONS:
             raise Exhausted(f"{MAX_SESSIONS} sessions are open on this stream: close some, or open another stream")
+        _check_count(len(wanted.rows))
         forked = await open_minds.fork(
             self._engine, held.opened, list(wanted.rows), perturbation=perturbation_of(wanted)
         )
