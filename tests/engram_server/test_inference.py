@@ -61,7 +61,7 @@ class Served:
 
 @contextmanager
 def served(config: ServeConfig | None = None):
-    archive = Place().create().open()
+    place = Place().create()
     rated = onnx.parser.parse_model(_RATED).SerializeToString()
     networks = {
         "gru.onnx": students.gru(stimuli=4, hidden=8, responses=3),
@@ -71,7 +71,9 @@ def served(config: ServeConfig | None = None):
         "rated.onnx": rated,
         "broken.onnx": rated[:100],
     }
-    deposit(archive, networks)
+    with place.open() as archive:
+        deposit(archive, networks)
+    archive = place.open()  # whose minds are run by the service from the first
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with (
         serving(config or ServeConfig(port=0, grace_s=5), archive) as port,
