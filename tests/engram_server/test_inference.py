@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -453,6 +455,17 @@ def test_too_many_sequences_are_refused_and_rest_makes_room():
 
 async def _sessions(service: Served) -> int:
     return len(service.archive.minds.host._sessions)
+
+
+def test_a_sequence_whose_process_ended_can_start_again():
+    with served() as service:
+        service.infer(step(GRU, 1, X[:3], start=True))
+        [session] = service.archive.minds.host._sessions
+        os.kill(session._resident.process._newborn.pid, signal.SIGKILL)
+        assert service.refused(step(GRU, 1, X[3:]))[0] is Code.UNAVAILABLE
+        assert service.refused(step(GRU, 1, X[3:]))[0] is Code.INVALID_ARGUMENT
+        whole = service.infer(request(GRU, x=X))["y"]
+        assert (service.infer(step(GRU, 1, X, start=True, end=True))["y"] == whole).all()
 
 
 def test_unloading_ends_the_sequences_of_a_student_and_of_no_other(service):
