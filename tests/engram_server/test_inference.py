@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import grpc
 import numpy as np
-import onnx.parser
 import pytest
 from engram_testing import students
 from engram_testing.archives import Place, deposit
@@ -31,17 +30,6 @@ Code = grpc.StatusCode
 GRU, RESERVOIR, TCN, WINDOW, RATED, BROKEN = (
     f"vault/memory:{name}.onnx" for name in ("gru", "reservoir", "tcn", "window", "rated", "broken")
 )
-
-_RATED = """
-<ir_version: 10, opset_import: ["" : 21]>
-rated (float[B, N] x, int64[] rate, float[B, 1] h0) => (float[B, N] y, float[B, 1] h1) {
-  factor = Cast<to = 1>(rate)
-  scaled = Mul(x, factor)
-  y = Add(scaled, h0)
-  axis = Constant<value_ints = [1]>()
-  h1 = ReduceMax<keepdims = 1>(scaled, axis)
-}
-"""
 
 
 @dataclass
@@ -64,14 +52,13 @@ class Served:
 @contextmanager
 def served(config: ServeConfig | None = None):
     place = Place().create()
-    rated = onnx.parser.parse_model(_RATED).SerializeToString()
     networks = {
         "gru.onnx": students.gru(stimuli=4, hidden=8, responses=3),
         "reservoir.onnx": students.reservoir(stimuli=4, hidden=8, responses=3),
         "tcn.onnx": students.tcn(channels=4, layers=2),
         "window.onnx": students.transformer(channels=4, window=6, width=8, heads=2, layers=1),
-        "rated.onnx": rated,
-        "broken.onnx": rated[:100],
+        "rated.onnx": students.rated(),
+        "broken.onnx": students.rated()[:100],
     }
     with place.open() as archive:
         deposit(archive, networks)
