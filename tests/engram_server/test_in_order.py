@@ -186,3 +186,19 @@ def test_whoever_stops_waiting_for_room_leaves_it_to_others():
             pass
 
     asyncio.run(main())
+
+
+def test_whoever_stops_waiting_in_the_moment_in_which_room_is_given_back_holds_none():
+    async def main() -> None:
+        room = Room(10)
+        held = await room.take(10)
+        gone = asyncio.create_task(room.take(10))
+        await asyncio.sleep(0)
+        gone.cancel()
+        room.give(held)
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        async with asyncio.timeout(1):
+            assert await room.take(10) == 10
+
+    asyncio.run(main())

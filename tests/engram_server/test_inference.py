@@ -320,6 +320,17 @@ def test_a_start_that_fails_leaves_the_sequence_as_it_was(service):
     assert (service.infer(step(GRU, 53, X[3:], end=True))["y"] == service.infer(request(GRU, x=X))["y"][3:]).all()
 
 
+def test_a_sequence_whose_step_was_taken_and_cannot_be_told_has_ended(service):
+    many = noise(1_600_000, 4)  # minds whose responses fit into a message, and not with their states beside them
+    service.infer(step(RESERVOIR, "wide", many, start=True))
+    code, message = service.refused(step(RESERVOIR, "wide", many, outputs=["y", "h1"]))
+    assert code is Code.RESOURCE_EXHAUSTED
+    assert "one response holds" in message
+    code, message = service.refused(step(RESERVOIR, "wide", many))
+    assert code is Code.INVALID_ARGUMENT
+    assert "has not begun, or ended" in message
+
+
 def test_nan_is_taken_where_it_is_allowed(service):
     x, rate = np.array([[1, np.nan, np.inf, -2]], np.float32), np.array(2, np.int64)
     assert service.refused(request(RATED, x=x, rate=rate))[0] is Code.INVALID_ARGUMENT

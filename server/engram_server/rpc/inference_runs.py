@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -164,14 +165,18 @@ class Runs:
     async def _next(
         self, request: pb.ModelInferRequest, asked: Asked, begun: Begun, place: Place, watch: _Watch
     ) -> pb.ModelInferResponse:
-        """Go on with a sequence; after an error its state is as before, unless its minds are gone."""
+        """Go on with a sequence; after an error its state is as before, or, where a step may have been taken, it has ended."""
         watch.model, watch.queued = begun.model, time.perf_counter_ns()
         tensors = _tensors_in_sequence(request, begun.model)
         _check_constants(begun, tensors)
+        taken = begun.session.steps
         try:
             response = await self._tick(request, asked, begun, tensors, watch)
-        except (NotFound, Unavailable):
-            await place.end()
+        except BaseException as error:
+            gone = isinstance(error, NotFound | Unavailable | asyncio.CancelledError)
+            if gone or begun.session.steps != taken:
+                # A client that asked again would not know which step it asks for.
+                await place.end()
             raise
         if asked.end:
             await place.end()
