@@ -113,7 +113,7 @@ class Contract:
 
     @property
     def takes_minds(self) -> bool:
-        """Whether one call may take several minds: every stimulus and every state has an axis for them."""
+        """Whether one call may take several minds: every stimulus, state and response has an axis for them."""
         return all(port.minds_axis is not None for port in (*self.stimuli, *self.states, *self.responses))
 
     @property

@@ -26,8 +26,6 @@ from engram_replay.session import MindSession
 
 GOLDEN_PREFIX: Final = "golden."
 """The names in a student's metadata that tell of its golden trace."""
-ABSENT: Final = "golden.absent"
-"""Why there is none."""
 SEED: Final = 1
 STEPS: Final = 16
 MINDS: Final = 2

@@ -16,9 +16,9 @@ from engram_format.encoding import Encodable
 from engram_format.errors import Exhausted, InvalidInput, Unavailable
 from engram_replay.contract import Contract
 from engram_replay.execution import Execution, Form
-from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in, scalars
+from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in
 from engram_replay.session import SMALL_S, MindSession
-from engram_replay.wire import Op
+from engram_replay.wire import Op, scalars, under
 
 _SWEEP_S: Final = 5.0
 
@@ -127,9 +127,9 @@ class MindHost:
         finally:
             self._residents.give_back(student, chosen, resident)
         return Answer(
-            outputs=_under("o:", arrays),
-            final_state=_under("f:", arrays),
-            stimulus=_under("s:", arrays),
+            outputs=under("o:", arrays),
+            final_state=under("f:", arrays),
+            stimulus=under("s:", arrays),
             receipt=scalars(head.mapping(1)),
         )
 
@@ -139,19 +139,23 @@ class MindHost:
         Raises as `replay` does.
         """
         self._keep_sweeping()
-        networks = [await asyncio.to_thread(student.read) for student in students]
-        total = sum(map(len, networks))
-        if total > self.limits.student_bytes:
-            raise Exhausted(
-                f"the students have {total} bytes together and at most {self.limits.student_bytes} are loaded: "
-                "make smaller groups"
-            )
+        networks: list[bytes] = []
+        total = 0
+        for student in students:
+            networks.append(await asyncio.to_thread(student.read))
+            total += len(networks[-1])
+            if total > self.limits.student_bytes:
+                raise Exhausted(
+                    f"the students have more than {self.limits.student_bytes} bytes together, the bound of what is loaded: "
+                    "make smaller groups"
+                )
         limit_s = self.limits.call_s
         head: dict[int, Encodable] = {
             1: limit_s,
             2: [len(data) for data in networks],
             3: dict(Execution().to_fields()),
             4: [contract_in(student.told) for student in students],
+            5: self.limits.allow_loops,
         }
         process = await self._residents.process(what="a group of students")
         try:
@@ -165,11 +169,11 @@ class MindHost:
             for told in fields.array(1)
             if isinstance(told, dict)
         ]
-        shared = _under("s:", arrays)
+        shared = under("s:", arrays)
         return GroupAnswer(
             form=Form(fields.text(2)),
             reason=fields.text(3),
-            answers=tuple(Answer(_under(f"o:{index}:", arrays), {}, shared, one) for index, one in enumerate(receipts)),
+            answers=tuple(Answer(under(f"o:{index}:", arrays), {}, shared, one) for index, one in enumerate(receipts)),
         )
 
     async def reference(
@@ -250,7 +254,3 @@ def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | Non
     return {f"s:{name}": array for name, array in stimulus.items()} | {
         f"i:{name}": array for name, array in (state or {}).items()
     }
-
-
-def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -22,7 +22,6 @@ _COMPANIES: Final = (2, 5, 16, 67)
 """How many minds a mind is put among: kernels change at multiples of 4, 8, 16 and 64."""
 _STEPS: Final = 3
 _SLOW_S: Final = 0.02
-_FREE_LENGTH: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,15 @@ def measure(ensemble: Ensemble) -> Invariance:
     draw = np.random.default_rng(0)
     try:
         began = time.perf_counter()
-        alone = _advance(ensemble, stimuli := _noise(contract.stimuli, (1, 1), draw), steps=1)
+        stimuli, states = _noise(contract.stimuli, (1, 1), draw), _noise(contract.states, (1,), draw)
+        alone = _advance(ensemble, stimuli, states)
         if time.perf_counter() - began > _SLOW_S:
             return Invariance(minds=False, steps=False)
-        minds = all(_same_in_company(ensemble, alone, stimuli, company=company, draw=draw) for company in _COMPANIES)
-        return Invariance(minds=minds, steps=contract.takes_steps and _same_in_one_call(ensemble, draw))
+        minds = all(
+            _same_in_company(ensemble, alone, stimuli, states, company=company, draw=draw) for company in _COMPANIES
+        )
+        steps = contract.takes_steps and all(_same_in_one_call(ensemble, draw, minds=few) for few in (1, 2))
+        return Invariance(minds=minds, steps=steps)
     except EngramError:
         return Invariance(minds=False, steps=False)
 
@@ -60,6 +63,7 @@ def _same_in_company(
     ensemble: Ensemble,
     alone: Sequence[AnyArray],
     stimuli: Sequence[AnyArray],
+    states: Sequence[AnyArray],
     *,
     company: int,
     draw: np.random.Generator,
@@ -67,12 +71,14 @@ def _same_in_company(
     """Compare a mind by itself with the last of several."""
     others = _noise(ensemble.contract.stimuli, (1, company - 1), draw)
     joined = [np.concatenate(pair, axis=1) for pair in zip(others, stimuli, strict=True)]
-    together = _advance(ensemble, joined, steps=1)
-    return all(one.tobytes() == many[:, -1:].tobytes() for one, many in zip(alone, together, strict=True))
+    other_states = _noise(ensemble.contract.states, (company - 1,), draw)
+    joined_states = [np.concatenate(pair) for pair in zip(other_states, states, strict=True)]
+    together = _advance(ensemble, joined, joined_states)
+    return all(one.tobytes() == many[-1:].tobytes() for one, many in zip(alone, together, strict=True))
 
 
-def _same_in_one_call(ensemble: Ensemble, draw: np.random.Generator) -> bool:
-    stimuli = _noise(ensemble.contract.stimuli, (_STEPS, 2), draw)
+def _same_in_one_call(ensemble: Ensemble, draw: np.random.Generator, *, minds: int) -> bool:
+    stimuli = _noise(ensemble.contract.stimuli, (_STEPS, minds), draw)
     one_by_one, at_once = ensemble.new(stimuli), ensemble.new(stimuli)
     single = [
         ensemble.tick([(one_by_one, [given[step : step + 1] for given in stimuli])], steps=1)[0]
@@ -88,15 +94,19 @@ def _same_in_one_call(ensemble: Ensemble, draw: np.random.Generator) -> bool:
     return all(one.tobytes() == other.tobytes() for one, other in [*zip(answers, together, strict=True), *states])
 
 
-def _advance(ensemble: Ensemble, stimuli: Sequence[AnyArray], *, steps: int) -> list[AnyArray]:
-    return ensemble.tick([(ensemble.new(stimuli), stimuli)], steps=steps)[0]
+def _advance(ensemble: Ensemble, stimuli: Sequence[AnyArray], states: Sequence[AnyArray]) -> list[AnyArray]:
+    """Take one step; return the responses and the states after it, each (mind, ...)."""
+    begin = {port.name: state for port, state in zip(ensemble.contract.states, states, strict=True)}
+    rows = ensemble.rows(minds=stimuli[0].shape[1], constants={}, initial_state=begin)
+    (responses,) = ensemble.tick([(rows, stimuli)], steps=1)
+    return [*(response[0] for response in responses), *_states(ensemble, rows)]
 
 
 def _states(ensemble: Ensemble, rows: Rows) -> list[AnyArray]:
     return list(ensemble.state_of(rows).values())
 
 
-def _noise(ports: Sequence[Port], outer: tuple[int, int], draw: np.random.Generator) -> list[AnyArray]:
+def _noise(ports: Sequence[Port], outer: tuple[int, ...], draw: np.random.Generator) -> list[AnyArray]:
     arrays: list[AnyArray] = []
     for port in ports:
         shape = (*outer, *(length for length in port.step_shape if isinstance(length, int)))

@@ -192,22 +192,10 @@ class Ensemble:
 
     def _initial(self, port: Port, given: AnyArray | None, *, minds: int) -> AnyArray:
         """Return a state as (mind, *step_shape)."""
-        own = tuple(length if isinstance(length, int) else 1 for length in port.step_shape)
         if given is None:
+            own = (length if isinstance(length, int) else 1 for length in port.step_shape)
             return np.zeros((minds, *own), port.dtype)
-        if (
-            given.dtype != port.dtype
-            or given.ndim != 1 + len(own)
-            or given.shape[0] != minds
-            or any(
-                isinstance(length, int) and length != actual
-                for length, actual in zip(port.step_shape, given.shape[1:], strict=False)
-            )
-        ):
-            raise InvalidInput(
-                f"state {port.name!r} takes {port.dtype.name} of shape {(minds, *port.step_shape)}, "
-                f"not {given.dtype.name} of shape {given.shape}: give one row for each mind"
-            )
+        port.check(given, outer=(minds,))
         return given
 
     def _one_mind(self, layout: Layout, states: AnyArray, mind: int) -> AnyArray:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from engram_format.errors import InvalidInput
 
 U32 = NDArray[np.uint32]
-U64 = NDArray[np.uint64]
 
 MAX_SEED: Final = 2**63 - 1
 MAX_STEPS: Final = 2**48

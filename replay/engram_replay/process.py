@@ -110,6 +110,7 @@ class StudentProcess:
             raise self._end
         self._number += 1
         number = self._number
+        frame = b"".join(pack_frame(number, op, body))
         now = self._loop.time()
         if not self._waiting:
             self._since = now
@@ -118,7 +119,7 @@ class StudentProcess:
         deadline = now + limit_s + _GRACE_S
         if self._check is None or self._check.when() > deadline:
             self._check_at(deadline)
-        self._write(b"".join(pack_frame(number, op, body)))
+        self._write(frame)
         return await answer
 
     def send(self, op: Op, head: Mapping[int, Encodable]) -> None:
@@ -154,7 +155,12 @@ class StudentProcess:
         if not data:
             self._lost()
             return
-        for frame in self._frames.feed(data):
+        try:
+            frames = list(self._frames.feed(data))
+        except FormatError:
+            self.finish(Unavailable(f"{self.what} gave an answer that cannot be: it was ended"))
+            return
+        for frame in frames:
             waiting = self._waiting.pop(frame.number, None)
             if waiting is None:
                 continue

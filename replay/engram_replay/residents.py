@@ -14,7 +14,7 @@ from engram_replay.contract import CONTRACT_PREFIX, Contract
 from engram_replay.execution import Execution
 from engram_replay.nursery import Nursery
 from engram_replay.process import StudentProcess
-from engram_replay.wire import Op
+from engram_replay.wire import Op, scalars
 
 Key = tuple[object, ...]
 """What students in one process have in common: digest, contract as told, execution."""
@@ -241,11 +241,6 @@ def _end_unwanted(making: asyncio.Task[StudentProcess]) -> None:
     """End a process that was made for somebody who is gone."""
     if not making.cancelled() and making.exception() is None:
         making.result().finish(Unavailable("nobody waits for the student any more"))
-
-
-def scalars(values: Mapping[str, object]) -> dict[str, Scalar]:
-    """Return the entries that metadata may hold."""
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
 
 
 def _key(student: StudentSource, execution: Execution) -> Key:

@@ -41,6 +41,8 @@ from engram_replay.wire import (
     pack_frame,
     pack_shapes,
     raw,
+    scalars,
+    under,
     unpack_arrays,
     unpack_plain,
     unpack_tick,
@@ -65,6 +67,7 @@ def _warm_up() -> None:
     ensemble = Ensemble(student := load_student(plain_network()), Calls(student))
     with ensemble.calls.within(_TRIAL_S):
         measure(ensemble)
+    ensemble.calls.close()
 
 
 @cache
@@ -118,6 +121,7 @@ class Runner:
         self._waiting: deque[Frame] = deque()
         self._ensemble: Ensemble | None = None
         self._execution = Execution()
+        self._gate = GateLimits()
         self._network = b""
         """The network's bytes, where they are needed again."""
         self._sessions: dict[int, Rows] = {}
@@ -159,20 +163,19 @@ class Runner:
     def _answer(self, frame: Frame) -> None:
         try:
             head, arrays = self._done(frame)
+            self._send(frame.number, Op.DONE, pack_arrays(head, arrays))
         except (EngramError, MemoryError) as error:
             self._fail(frame.number, error)
-        else:
-            self._send(frame.number, Op.DONE, pack_arrays(head, arrays))
 
     def _done(self, frame: Frame) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
         fields, arrays, rest = unpack_arrays(frame.body, what="a request", known=range(8))
         match frame.op:
             case Op.LOAD:
-                gate = GateLimits(allow_loops=fields.flag(3))
-                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2), gate=gate), {}
+                self._gate = GateLimits(allow_loops=fields.flag(3))
+                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self._loaded.rows(
-                    minds=fields.integer(2), constants=_scalars(fields.mapping(3)), initial_state=arrays
+                    minds=fields.integer(2), constants=scalars(fields.mapping(3)), initial_state=arrays
                 )
                 return {}, {}
             case Op.STATE:
@@ -190,9 +193,10 @@ class Runner:
                 return self._replay(arrays, limit_s=fields.number(1))
             case Op.GROUP:
                 sizes = [size for size in fields.array(2) if isinstance(size, int)]
-                execution = Execution.from_fields(_scalars(fields.mapping(3)))
+                execution = Execution.from_fields(scalars(fields.mapping(3)))
                 told = [_scalars_of(one) for one in fields.array(4)]
-                return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1))
+                gate = GateLimits(allow_loops=fields.flag(5))
+                return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1), gate=gate)
             case Op.REFERENCE:
                 return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
             case _:
@@ -210,11 +214,9 @@ class Runner:
             raise NotFound(f"there is no session {number} of these minds: open a new one")
         return rows
 
-    def _load(
-        self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value], *, gate: GateLimits
-    ) -> Mapping[int, Encodable]:
-        self._execution = Execution.from_fields(_scalars(execution))
-        student = load_student(data, told=_scalars(told), execution=self._execution, limits=gate)
+    def _load(self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value]) -> Mapping[int, Encodable]:
+        self._execution = Execution.from_fields(scalars(execution))
+        student = load_student(data, told=scalars(told), execution=self._execution, limits=self._gate)
         ensemble = Ensemble(student, Calls(student))
         with ensemble.calls.within(_TRIAL_S):
             measured = measure(ensemble)
@@ -237,16 +239,21 @@ class Runner:
             with ensemble.calls.within(limit_s):
                 done = run_whole(
                     ensemble.student,
-                    _under("s:", arrays),
+                    under("s:", arrays),
                     calls=ensemble.calls,
-                    initial_state=_under("i:", arrays),
+                    initial_state=under("i:", arrays),
                     join_steps=ensemble.joins_steps,
                 )
         else:
             from engram_replay.group import run_again  # only a group's replay needs it
 
             done = run_again(
-                self._network, ensemble.student, _under("s:", arrays), execution=self._execution, limit_s=limit_s
+                self._network,
+                ensemble.student,
+                under("s:", arrays),
+                execution=self._execution,
+                limit_s=limit_s,
+                gate=self._gate,
             )
         named = {
             **{f"o:{name}": array for name, array in done.outputs.items()},
@@ -260,12 +267,14 @@ class Runner:
         from engram_replay.reference import ReferenceCalls  # loads every operator of the standard
 
         ensemble = self._loaded
-        calls = ReferenceCalls(ensemble.student, check_network(data, what=str(ensemble.student)), limit_s=limit_s)
+        calls = ReferenceCalls(
+            ensemble.student, check_network(data, what=str(ensemble.student), limits=self._gate), limit_s=limit_s
+        )
         return run_whole(
             ensemble.student,
-            _under("s:", arrays),
+            under("s:", arrays),
             calls=calls,
-            initial_state=_under("i:", arrays),
+            initial_state=under("i:", arrays),
             join_steps=ensemble.joins_steps,
         ).outputs
 
@@ -352,6 +361,7 @@ def _group(
     *,
     execution: Execution,
     limit_s: float,
+    gate: GateLimits,
 ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
     """Run several students whose networks follow one another in `rest`; arrays under `s:` are the stimulus."""
     from engram_replay.group import run_group  # only a group needs it
@@ -361,7 +371,7 @@ def _group(
     for size in sizes:
         networks.append(bytes(rest[at : at + size]))
         at += size
-    done = run_group(networks, told, _under("s:", arrays), execution=execution, limit_s=limit_s)
+    done = run_group(networks, told, under("s:", arrays), execution=execution, limit_s=limit_s, gate=gate)
     pairs = list(zip(done.students, done.replays, strict=True))
     receipts: list[Encodable] = [dict(receipt(student, replay, done.execution)) for student, replay in pairs]
     outputs = {
@@ -385,14 +395,6 @@ def check_finite(name: str, array: AnyArray) -> None:
         raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
 
 
-def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 def _scalars_of(value: Value) -> dict[str, Scalar]:
     """Return the metadata that a value is, none if it is no map."""
-    return _scalars({str(name): one for name, one in value.items()}) if isinstance(value, dict) else {}
-
-
-def _scalars(values: Mapping[str, Value]) -> dict[str, Scalar]:
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
+    return scalars({str(name): one for name, one in value.items()}) if isinstance(value, dict) else {}

@@ -18,7 +18,7 @@ _LOOK_S: Final = 0.05
 
 
 class Calls:
-    """Runs a student's network under a deadline; one thread watches over all calls.
+    """Runs a student's network under a deadline; one thread watches over all calls, until `close`.
 
     Not for two threads at once.
     """
@@ -32,6 +32,7 @@ class Calls:
         self._passed = False
         self._lock = threading.Lock()
         self._watch: threading.Thread | None = None
+        self._closed = threading.Event()
 
     @contextmanager
     def within(self, limit_s: float) -> Iterator[None]:
@@ -49,6 +50,10 @@ class Calls:
         finally:
             with self._lock:
                 self._deadline = None
+
+    def close(self) -> None:
+        """Let the thread end, and the student with it; there are no calls afterwards."""
+        self._closed.set()
 
     def run(self, names: Sequence[str], feed: Mapping[str, AnyArray], *, step: int) -> list[AnyArray]:
         """Return the outputs of one call; raises `InvalidInput` where the network fails and `Exhausted` past the deadline."""
@@ -70,8 +75,7 @@ class Calls:
         )
 
     def _look(self) -> None:
-        while True:
-            time.sleep(_LOOK_S)
+        while not self._closed.wait(_LOOK_S):
             with self._lock:
                 if self._deadline is not None and time.monotonic() > self._deadline:
                     self._passed = True

@@ -15,11 +15,12 @@ from typing import Final
 
 import numpy as np
 
-from engram_format.catalog import AnyArray
+from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Fields, Value, encode
-from engram_format.errors import FormatError
+from engram_format.errors import Exhausted, FormatError
 
 MAX_FRAME_BYTES: Final = (1 << 31) - 1
+"""What one message holds; a process that announces more is ended."""
 _FRAME: Final = struct.Struct("<IQB")
 _LENGTH: Final = struct.Struct("<I")
 _TICK: Final = struct.Struct("<QIdB")
@@ -53,9 +54,13 @@ class Frame:
 
 
 def pack_frame(number: int, op: Op, body: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
-    """Return the pieces of a frame, to be sent one after another."""
-    size = sum(len(piece) for piece in body)
-    return [_FRAME.pack(size + _FRAME.size - _LENGTH.size, number, op), *body]
+    """Return the pieces of a frame, to be sent one after another; raises `Exhausted` where they are too many bytes."""
+    size = sum(len(piece) for piece in body) + _FRAME.size - _LENGTH.size
+    if size > MAX_FRAME_BYTES:
+        raise Exhausted(
+            f"a call on a student has {size} bytes and at most {MAX_FRAME_BYTES} are sent: give less at once"
+        )
+    return [_FRAME.pack(size, number, op), *body]
 
 
 class Frames:
@@ -65,11 +70,16 @@ class Frames:
         self._held = bytearray()
 
     def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
-        """Yield the frames that are complete with `data`; their bodies stay valid."""
+        """Yield the frames that are complete with `data`; their bodies stay valid.
+
+        Raises `FormatError` where a frame is announced that nobody sends.
+        """
         self._held += data
         at, size = 0, len(self._held)
         while size - at >= _FRAME.size:
             length, number, op = _FRAME.unpack_from(self._held, at)
+            if not _FRAME.size - _LENGTH.size <= length <= MAX_FRAME_BYTES:
+                raise FormatError(f"a frame cannot have {length} bytes")
             stop = at + _LENGTH.size + length
             if stop > size:
                 break
@@ -116,6 +126,16 @@ def _announced(item: Value, *, what: str) -> tuple[str, np.dtype[np.generic], tu
             if len(shape) == len(lengths) and dtype.kind in "biuf":
                 return name, dtype, shape
     raise FormatError(f"{what} is damaged: it announces no array")
+
+
+def under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    """Return the arrays whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def scalars(values: Mapping[str, object]) -> dict[str, Scalar]:
+    """Return the entries that metadata may hold."""
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
 
 
 def raw(array: AnyArray) -> memoryview:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from engram_testing import students
 
-from engram_format.errors import Exhausted, InvalidInput, NotFound, Unavailable
+from engram_format.errors import Exhausted, FormatError, InvalidInput, NotFound, Unavailable
 from engram_replay import Execution, Form, HostLimits, MindHost, Optimisation, Refused, StudentSource
+from engram_replay.wire import Frames
 
 RNG = np.random.default_rng(1)
 GRU = students.gru()
@@ -426,6 +427,45 @@ def test_a_whole_replay_equals_its_ticks():
     whole, parts, final, state = run(scenario)
     assert whole.tobytes() == parts.tobytes()
     assert final.tobytes() == state.tobytes()
+
+
+def test_a_group_of_many_students_of_different_kinds_runs_in_bounded_memory():
+    kinds = [students.gru(stimuli=2, hidden=4, responses=1), students.reservoir(stimuli=2, hidden=4, responses=1)]
+
+    async def scenario(host):
+        return await host.replay_group([source(kinds[number % 2]) for number in range(300)], {"": np.ones((3, 2), "f")})
+
+    done = run(scenario, HostLimits(memory_bytes=1 << 30))
+    assert done.form == "solo"
+    assert len({answer.receipt["outputs.sha256"] for answer in done.answers}) == 2
+
+
+def test_a_group_of_too_many_bytes_is_refused_before_all_are_read():
+    read: list[int] = []
+
+    def big(number: int) -> StudentSource:
+        return StudentSource(f"{number:064x}", lambda: read.append(number) or bytes(600))
+
+    async def scenario(host):
+        with pytest.raises(Exhausted, match="more than 1000 bytes together"):
+            await host.replay_group([big(number) for number in range(5)], {})
+
+    run(scenario, HostLimits(student_bytes=1000))
+    assert read == [0, 1]
+
+
+def test_loops_that_the_operator_allows_are_let_into_a_group(endless: bytes):
+    async def scenario(host):
+        with pytest.raises(Exhausted, match="did not finish within"):
+            await host.replay_group([source(endless), source(endless)], {"": np.ones((1, 1, 3), np.float32)})
+
+    run(scenario, HostLimits(call_s=0.5, allow_loops=True))
+
+
+@pytest.mark.parametrize("length", [0, 8, 1 << 31, (1 << 32) - 1])
+def test_a_frame_that_nobody_sends_is_not_waited_for(length: int):
+    with pytest.raises(FormatError, match=f"cannot have {length} bytes"):
+        list(Frames().feed(length.to_bytes(4, "little") + bytes(9)))
 
 
 def test_a_restarted_host_gives_the_same_bits():
