@@ -373,8 +373,8 @@ class Archive(Protocol):
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
 
-        Student and stimulus are found by the digests in the replay. With `reference` the ONNX reference evaluator runs its
-        first steps too.
+        Student and stimulus are found by the digests in the replay; of a student, the golden trace from its deposit is run
+        again. With `reference` the ONNX reference evaluator runs the first steps too.
         """
         ...
 

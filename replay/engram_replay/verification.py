@@ -8,13 +8,16 @@ from typing import Final
 
 import numpy as np
 
-from engram_format.catalog import Alteration, AnyArray, Likeness, Metadata, OutputLikeness
+from engram_format.catalog import Alteration, AnyArray, Likeness, Metadata, OutputLikeness, Scalar
+from engram_replay.execution import Execution
 
 RELATIVE_BOUND: Final = 1e-5
 """The largest difference that counts as alike, in parts of the root mean square of what was kept.
 
 Releases of the runtime, thread counts and forms of execution were measured to differ by up to 5e-6 on typical students, whose
 outputs have a root mean square near 1; a student that is chaotic diverges beyond any bound, and fails."""
+REFERENCE_BOUND: Final = 1e-4
+"""The same for the reference evaluator: NumPy rounds sums in another order than the runtime."""
 PROFILE_PREFIX: Final = "profile."
 
 
@@ -46,6 +49,14 @@ def profile_differences(kept: Metadata, again: Metadata) -> tuple[Alteration, ..
         for name in names
         if kept.get(name) != again.get(name)
     )
+
+
+def execution_of(receipt: Metadata) -> Execution:
+    """Return what was chosen at the time; a replay kept by an older version says less."""
+    chosen: dict[str, Scalar] = {
+        name: receipt[PROFILE_PREFIX + name] for name in Execution().to_fields() if PROFILE_PREFIX + name in receipt
+    }
+    return Execution.from_fields(chosen)
 
 
 def _text(value: object) -> str | None:

@@ -159,6 +159,14 @@ class TestReplay:
         kinds = {path: told("show", f"{beside}.{path}.npz")["sha256"] for path in ("stimulus", "state")}
         assert artifact["made_from"] == [receipt["student.sha256"], kinds["state"], kinds["stimulus"]]
 
+    def test_a_student_is_verified_by_its_golden_trace(self, engram, each_door):
+        assert told("replay", "verify", GRU)["likeness"] == "bit"
+        lines = engram("replay", "verify", GRU).stdout.splitlines()
+        assert lines[0].split() == ["bit", "retina/bars@1:gru.onnx"]
+        assert lines[1].split() == ["output", "y", "bit"]
+        refused = engram("replay", "verify", "retina/bars:silero.onnx", status=1)
+        assert "has no golden trace to verify: its constant 'sr' has no value" in refused.stderr
+
     def test_a_replay_of_many_minds_is_verified(self, engram, tmp_path):
         own = np.random.default_rng(8).standard_normal((STEPS, 3, 64)).astype(np.float32)
         for stimulus in (saved(tmp_path / "own.npy", own), "retina/bars:stim.npy"):

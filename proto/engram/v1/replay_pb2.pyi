@@ -1122,7 +1122,7 @@ class VerifyReplayRequest(_message.Message):
     REPLAY_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     replay: _builtins.str
-    """The replay: an artifact's name, or `artifacts/sha256:{hex}`."""
+    """The replay or the student: an artifact's name, or `artifacts/sha256:{hex}`."""
     reference: _builtins.bool
     """Whether the ONNX reference evaluator runs its first steps too."""
     def __init__(
@@ -1228,7 +1228,7 @@ class VerifyReplayResponse(_message.Message):
     REFERENCE_STEPS_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     replay: _builtins.str
-    """The replay, with its version."""
+    """The replay or the student, with its version."""
     likeness: Global___Likeness.ValueType
     """The verdict on all outputs."""
     reference_steps: _builtins.int

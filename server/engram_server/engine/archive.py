@@ -306,7 +306,7 @@ class Archive:
         return OpenMinds(self, opened, allow_nan=allow_nan)
 
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
-        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+        """Run a kept replay, or a student's golden trace, again and say how alike it is: bit, tolerance or fail.
 
         With `reference` also by the ONNX reference evaluator, over the first steps.
         """

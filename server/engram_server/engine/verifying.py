@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from engram_format.address import AnyAddress, ContentAddress
-from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, Metadata, OutputLikeness, ReplayVerdict, Scalar
+from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, OutputLikeness, ReplayVerdict
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
 from engram_replay.host import Answer
-from engram_replay.verification import PROFILE_PREFIX, compare, profile_differences, worst
+from engram_replay.verification import REFERENCE_BOUND, compare, execution_of, profile_differences, worst
+from engram_server.engine.golden_verdict import verify_golden
 from engram_server.engine.many_minds import MANY_MINDS, run_again
 from engram_server.engine.minds import read_whole, source_of
 
@@ -23,8 +24,6 @@ _MAX_ARRAY_BYTES: Final = 512 * 2**20
 _REFERENCE_STEPS: Final = 200
 """Steps that the reference evaluator runs: it is tens of times slower than the runtime."""
 _REFERENCE_S: Final = 100.0
-_REFERENCE_BOUND: Final = 1e-4
-"""In parts of the root mean square: NumPy rounds sums in another order than the runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,16 @@ class _Kept:
 
 
 def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> ReplayVerdict:
-    """Run a kept replay again and say how alike it is.
+    """Run a kept replay, or the golden trace of a student, again and say how alike it is.
 
-    Student and stimulus are found by the digests that the replay was made from. Raises `InvalidInput` for an artifact that is
-    no replay, and `NotFound` where its student or its stimulus is not in any vault that can be opened.
+    Student and stimulus of a replay are found by the digests that it was made from. Raises `InvalidInput` for an artifact that
+    is neither a replay nor a student with a trace, and `NotFound` where student or stimulus are not in any vault that can be
+    opened.
     """
-    kept = _kept(archive, address)
+    artifact = archive.artifact(address)
+    if artifact.kind is Kind.STUDENT:
+        return verify_golden(archive, artifact, reference=reference)
+    kept = _kept(archive, artifact)
     if reference and kept.states is not None:
         raise InvalidInput(
             f"{kept.artifact.address} is a replay of many minds, and the reference evaluator runs one: "
@@ -63,7 +66,7 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
         steps = next(iter(short.values())).shape[0]
         by_reference = archive.minds.wait(_reference(archive, kept, short))
         first = {name: array[: by_reference[name].shape[0]] for name, array in again.outputs.items()}
-        checked = compare(first, by_reference, relative_bound=_REFERENCE_BOUND)
+        checked = compare(first, by_reference, relative_bound=REFERENCE_BOUND)
         if worst(checked) is Likeness.FAIL:
             likeness = Likeness.FAIL
     return ReplayVerdict(
@@ -77,11 +80,12 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     )
 
 
-def _kept(archive: Archive, address: AnyAddress) -> _Kept:
-    artifact = archive.artifact(address)
+def _kept(archive: Archive, artifact: Artifact) -> _Kept:
     student, *stimulus = artifact.made_from or ("",)
     if artifact.kind is not Kind.REPLAY or artifact.metadata.get("student.sha256") != student or not stimulus:
-        raise InvalidInput(f"{artifact.address} is no kept replay: name one that `engram replay --save` has made")
+        raise InvalidInput(
+            f"{artifact.address} is no kept replay: name one that `engram replay --save` has made, or a student"
+        )
     network = _by_content(archive, student, what="student", of=artifact)
     recorded = _by_content(archive, stimulus[-1], what="stimulus", of=artifact)
     return _Kept(
@@ -89,7 +93,7 @@ def _kept(archive: Archive, address: AnyAddress) -> _Kept:
         outputs=_arrays(archive, artifact),
         student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
         stimulus=_arrays(archive, recorded),
-        execution=_execution(artifact.metadata),
+        execution=execution_of(artifact.metadata),
         states=_states(archive, artifact, stimulus[:-1]),
     )
 
@@ -114,14 +118,6 @@ def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Ar
 
 def _arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
     return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
-
-
-def _execution(metadata: Metadata) -> Execution:
-    """Return what was chosen at the time; a replay kept by an older version says less."""
-    chosen: dict[str, Scalar] = {
-        name: metadata[PROFILE_PREFIX + name] for name in Execution().to_fields() if PROFILE_PREFIX + name in metadata
-    }
-    return Execution.from_fields(chosen)
 
 
 async def _run(archive: Archive, kept: _Kept) -> Answer:
