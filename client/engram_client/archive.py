@@ -325,11 +325,13 @@ class Archive(Protocol):
         *,
         save_to: Address | None = None,
         author: str = "",
+        sample: int | None = None,
     ) -> ReplayResult:
         """Run a student over a stimulus and return its outputs, saved as a new version of memory `save_to` if given.
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
-        (the name `""` stands for the student's only input); the first axis is time.
+        (the name `""` stands for the student's only input); the first axis is time. With a seed to `sample` from, counts and
+        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`.
         """
         ...
 

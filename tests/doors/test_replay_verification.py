@@ -137,6 +137,14 @@ class TestAStudent:
         assert 0 < by_reference.largest < by_reference.bound
         assert verdict.reference_steps == archive.artifact(address).metadata["golden.steps"]
 
+    @pytest.mark.parametrize("kind", ["tcn", "hazard", "spiking", "reservoir"])
+    def test_of_any_usual_kind_is_checked_by_the_reference_evaluator(self, archive, kind):
+        address = put(archive, KEPT.of(f"{kind}.onnx"), getattr(students, kind)(), kind=Kind.STUDENT)
+        verdict = archive.verify_replay(address, reference=True)
+        assert verdict.likeness is Likeness.BIT
+        assert all(one.likeness is not Likeness.FAIL for one in verdict.reference)
+        assert [one.name for one in verdict.reference] == [one.name for one in verdict.outputs]
+
     def test_of_large_responses_is_verified_by_its_digest(self, archive):
         data = students.transformer(channels=128, width=16, layers=1, heads=2)
         verdict = archive.verify_replay(put(archive, KEPT.of("large.onnx"), data))

@@ -259,11 +259,17 @@ class Archive:
         *,
         save_to: Address | None = None,
         author: str = "",
+        sample: int | None = None,
     ) -> ReplayResult:
-        """Run a student over a stimulus, and save what it did as a new version of `save_to` if given."""
+        """Run a student over a stimulus, and save what it did as a new version of `save_to` if given.
+
+        With a seed to `sample` from, what is drawn from responses of rates and probabilities is in `<response>.drawn`.
+        """
         from engram_server.engine import replaying  # not needed for depositing and reading
 
-        return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+        return replaying.replay(
+            self, student, stimulus, save_to=save_to, author=author, sample=sample, now_ns=time.time_ns()
+        )
 
     def replay_group(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 from engram_format.catalog import AnyArray, Artifact, Likeness, OutputLikeness, ReplayVerdict, Scalar
 from engram_format.errors import InvalidInput, Precondition
 from engram_format.series import Table
-from engram_replay import Contract, StudentSource, digest_arrays
+from engram_replay import Contract, Port, StudentSource, digest_arrays
 from engram_replay.golden import ABSENT, GOLDEN_PREFIX, from_table, golden_stimuli
 from engram_replay.verification import REFERENCE_BOUND, compare, execution_of, profile_differences, worst
 from engram_server.engine.minds import source_of
@@ -159,14 +159,33 @@ def _digest(state: Mapping[str, AnyArray]) -> str | None:
 
 async def _reference(archive: Archive, student: StudentSource, trace: _Trace, again: _Again) -> Mapping[str, AnyArray]:
     """Run the minds by the reference evaluator, one after the other; return the responses in the shapes of the trace."""
+    contract = again.contract
+    # As `signature.read_signature` tells a student that is stepped from one that takes the whole.
+    stepped = bool(contract.states) or all(
+        isinstance(length, int) for port in contract.stimuli for length in port.shape
+    )
     minds: list[Mapping[str, AnyArray]] = []
     for mind in range(trace.minds):
-        given = {name: array[:, mind] for name, array in again.stimuli.items()}
+        given = {
+            port.name: _of_one_mind(again.stimuli[port.name][:, mind], port, stepped=stepped)
+            for port in again.contract.stimuli
+        }
         minds.append(await archive.minds.host.reference(student, given, limit_s=_REFERENCE_S / trace.minds))
     return {
         name: np.stack([_shaped(outputs[name], array) for outputs in minds], axis=1)
         for name, array in again.outputs.items()
     }
+
+
+def _of_one_mind(stimulus: AnyArray, port: Port, *, stepped: bool) -> AnyArray:
+    """Return a mind's stimulus, (step, *step_shape), as `fitting.fit` takes it in a whole replay."""
+    if stepped:
+        axes = [axis + 1 for axis in (port.time_axis, port.minds_axis) if axis is not None]
+    else:
+        axes = [axis for axis in (port.minds_axis,) if axis is not None and port.time_axis == 0]
+    for axis in sorted(axes):
+        stimulus = np.expand_dims(stimulus, axis)
+    return stimulus
 
 
 def _shaped(response: AnyArray, traced: AnyArray) -> AnyArray:
