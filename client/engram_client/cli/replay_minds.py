@@ -17,7 +17,6 @@ import click
 import numpy as np
 
 from engram_client.cli.arrays import read_arrays
-from engram_client.cli.replay_sample import check_sampling, drawn_from
 from engram_format.arrays import digest_arrays, encode_npz
 from engram_format.catalog import ArtifactSpec, Kind, ReplayResult
 from engram_format.errors import Exhausted, InvalidInput
@@ -101,6 +100,8 @@ def replay_minds(
     given = given_stimulus(archive, stimulus)
     with archive.open_minds(student, minds=minds or 1, constants=given.constants, perturbation=perturbation) as running:
         if sample is not None:
+            from engram_client.sampling import check_sampling, drawn_from
+
             check_sampling(running, seed=sample)
         initial = running.state()
         told = given.told(running)

@@ -10,12 +10,8 @@ import click
 from engram_format.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from engram_client.archive import Archive, Minds
+    from engram_client.archive import Archive
     from engram_format.address import AnyAddress
-    from engram_format.catalog import AnyArray
-    from engram_replay.told import Distribution
 
 OPTION: Final = "--sample"
 _CONTRACT: Final = "contract"
@@ -50,23 +46,3 @@ def seed_of(archive: Archive, student: AnyAddress, sample: str | None) -> int | 
     if type(kept) is not int:
         raise InvalidInput(f"the contract of {student} has no seed: give one, as {OPTION} 1")
     return kept
-
-
-def check_sampling(minds: Minds, *, seed: int) -> None:
-    """Raise `InvalidInput` where nothing can be drawn from what minds will answer."""
-    from engram_replay.drawing import check_drawable
-
-    check_drawable(_distributions(minds), seed=seed)
-
-
-def drawn_from(minds: Minds, outputs: Mapping[str, AnyArray], *, seed: int) -> dict[str, AnyArray]:
-    """Return what is drawn from the responses of minds, (time, mind, ...), since their first step."""
-    from engram_replay.drawing import draw_minds
-
-    return draw_minds(outputs, _distributions(minds), seed=seed)
-
-
-def _distributions(minds: Minds) -> Mapping[str, Distribution]:
-    from engram_replay.told import Distribution
-
-    return {port.name: Distribution(port.distribution) for port in minds.ports if port.role == "response"}
