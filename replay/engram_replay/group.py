@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import onnx
@@ -12,12 +13,14 @@ from engram_format.catalog import AnyArray, Scalar
 from engram_format.errors import InvalidInput
 from engram_replay.execution import Execution, Form
 from engram_replay.fitting import Fitted, fit
-from engram_replay.gate import check_network
+from engram_replay.gate import GateLimits, check_network
 from engram_replay.loader import Student, load_network, load_student
 from engram_replay.runtime_calls import Calls
 from engram_replay.signature import Mode
 from engram_replay.stacking import Choice, choose, shared_base, stack
 from engram_replay.stepper import Replay, over_time, run
+
+DEFAULT_GATE: Final = GateLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ def run_group(
     *,
     execution: Execution,
     limit_s: float,
+    gate: GateLimits = DEFAULT_GATE,
 ) -> GroupReplay:
     """Run several students over one stimulus, each from a state of zeros, in the form that `stacking.choose` takes.
 
@@ -46,9 +50,10 @@ def run_group(
     Raises as `load_student` and `stepper.run` do; all calls together take at most `limit_s`.
     """
     students = tuple(
-        load_student(data, told=said, execution=execution) for data, said in zip(networks, told, strict=True)
+        load_student(data, told=said, execution=execution, limits=gate)
+        for data, said in zip(networks, told, strict=True)
     )
-    choice = _choice([check_network(data, what="a student of the group") for data in networks], students)
+    choice = _choice([check_network(data, what="a student of the group", limits=gate) for data in networks], students)
     if choice.network is None:
         return GroupReplay(_one_by_one(students, stimulus, limit_s=limit_s), students, execution, choice.reason)
     chosen = replace(execution, form=choice.form, shared=choice.shared)
@@ -58,10 +63,16 @@ def run_group(
 
 
 def run_again(
-    network: bytes, student: Student, stimulus: Mapping[str, AnyArray], *, execution: Execution, limit_s: float
+    network: bytes,
+    student: Student,
+    stimulus: Mapping[str, AnyArray],
+    *,
+    execution: Execution,
+    limit_s: float,
+    gate: GateLimits = DEFAULT_GATE,
 ) -> Replay:
     """Run one student alone in the form that it had in a group, with the same bits: as a group of two of itself."""
-    model = check_network(network, what=str(student))
+    model = check_network(network, what=str(student), limits=gate)
     if execution.form is Form.STACKED:
         stacked: bytes | None = stack([model, model])
     else:

@@ -152,6 +152,7 @@ class MindHost:
             2: [len(data) for data in networks],
             3: dict(Execution().to_fields()),
             4: [contract_in(student.told) for student in students],
+            5: self.limits.allow_loops,
         }
         process = await self._residents.process(what="a group of students")
         try:

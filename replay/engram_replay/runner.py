@@ -6,7 +6,6 @@ bounded memory, no network, no files to write and an empty folder (`nursery_chil
 
 from __future__ import annotations
 
-import math
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ import onnx.numpy_helper
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
 from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
+from engram_replay.arrays import check_finite
 from engram_replay.execution import Execution, Form
 from engram_replay.gate import GateLimits, check_network
 from engram_replay.invariance import measure
@@ -118,6 +118,7 @@ class Runner:
         self._waiting: deque[Frame] = deque()
         self._ensemble: Ensemble | None = None
         self._execution = Execution()
+        self._gate = GateLimits()
         self._network = b""
         """The network's bytes, where they are needed again."""
         self._sessions: dict[int, Rows] = {}
@@ -168,8 +169,8 @@ class Runner:
         fields, arrays, rest = unpack_arrays(frame.body, what="a request", known=range(8))
         match frame.op:
             case Op.LOAD:
-                gate = GateLimits(allow_loops=fields.flag(3))
-                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2), gate=gate), {}
+                self._gate = GateLimits(allow_loops=fields.flag(3))
+                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self._loaded.rows(
                     minds=fields.integer(2), constants=_scalars(fields.mapping(3)), initial_state=arrays
@@ -192,7 +193,8 @@ class Runner:
                 sizes = [size for size in fields.array(2) if isinstance(size, int)]
                 execution = Execution.from_fields(_scalars(fields.mapping(3)))
                 told = [_scalars_of(one) for one in fields.array(4)]
-                return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1))
+                gate = GateLimits(allow_loops=fields.flag(5))
+                return _group(rest, sizes, told, arrays, execution=execution, gate=gate, limit_s=fields.number(1))
             case Op.REFERENCE:
                 return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
             case _:
@@ -210,11 +212,9 @@ class Runner:
             raise NotFound(f"there is no session {number} of these minds: open a new one")
         return rows
 
-    def _load(
-        self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value], *, gate: GateLimits
-    ) -> Mapping[int, Encodable]:
+    def _load(self, data: bytes, told: Mapping[str, Value], execution: Mapping[str, Value]) -> Mapping[int, Encodable]:
         self._execution = Execution.from_fields(_scalars(execution))
-        student = load_student(data, told=_scalars(told), execution=self._execution, limits=gate)
+        student = load_student(data, told=_scalars(told), execution=self._execution, limits=self._gate)
         ensemble = Ensemble(student, Calls(student))
         with ensemble.calls.within(_TRIAL_S):
             measured = measure(ensemble)
@@ -246,7 +246,12 @@ class Runner:
             from engram_replay.group import run_again  # only a group's replay needs it
 
             done = run_again(
-                self._network, ensemble.student, _under("s:", arrays), execution=self._execution, limit_s=limit_s
+                self._network,
+                ensemble.student,
+                _under("s:", arrays),
+                execution=self._execution,
+                gate=self._gate,
+                limit_s=limit_s,
             )
         named = {
             **{f"o:{name}": array for name, array in done.outputs.items()},
@@ -260,7 +265,8 @@ class Runner:
         from engram_replay.reference import ReferenceCalls  # loads every operator of the standard
 
         ensemble = self._loaded
-        calls = ReferenceCalls(ensemble.student, check_network(data, what=str(ensemble.student)), limit_s=limit_s)
+        model = check_network(data, what=str(ensemble.student), limits=self._gate)
+        calls = ReferenceCalls(ensemble.student, model, limit_s=limit_s)
         return run_whole(
             ensemble.student,
             _under("s:", arrays),
@@ -351,6 +357,7 @@ def _group(
     arrays: Mapping[str, AnyArray],
     *,
     execution: Execution,
+    gate: GateLimits,
     limit_s: float,
 ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
     """Run several students whose networks follow one another in `rest`; arrays under `s:` are the stimulus."""
@@ -361,7 +368,7 @@ def _group(
     for size in sizes:
         networks.append(bytes(rest[at : at + size]))
         at += size
-    done = run_group(networks, told, _under("s:", arrays), execution=execution, limit_s=limit_s)
+    done = run_group(networks, told, _under("s:", arrays), execution=execution, gate=gate, limit_s=limit_s)
     pairs = list(zip(done.students, done.replays, strict=True))
     receipts: list[Encodable] = [dict(receipt(student, replay, done.execution)) for student, replay in pairs]
     outputs = {
@@ -373,16 +380,6 @@ def _group(
 
 _TRIAL_S: Final = 2.0
 """How long a student is tried when it is loaded."""
-
-
-def check_finite(name: str, array: AnyArray) -> None:
-    """Raise `InvalidInput` where an array holds NaN or infinity."""
-    if array.dtype.kind != "f":
-        return
-    # A sum is finite only where all of its parts are; one that is not may just be too large.
-    total = np.add.reduce(array, axis=None)
-    if not (math.isfinite(total) or np.isfinite(array).all()):
-        raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
 
 
 def _under(prefix: str, arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:

@@ -87,6 +87,22 @@ def hazard(*, units: int = 3) -> bytes:
     return graph.to_bytes("hazard", inputs={"x": ["T", "B", units]}, outputs={"spikes": ["T", "B", units]})
 
 
+def power(*, units: int = 3) -> bytes:
+    """x [units] doubled three times in a loop: to y [units]."""
+    tensor = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["going"]), helper.make_node("Add", ["a", "a"], ["b"])],
+        "body",
+        [tensor("i", TensorProto.INT64, []), tensor("on", TensorProto.BOOL, []), tensor("a", TensorProto.FLOAT, None)],
+        [tensor("going", TensorProto.BOOL, []), tensor("b", TensorProto.FLOAT, None)],
+    )
+    graph = _Graph(0)
+    # The reference evaluator takes a condition that is left out for false.
+    given = [graph.constant("times", np.int64(3)), graph.constant("ever", np.bool_(True)), "x"]
+    graph.add("Loop", given, "y", body=body)
+    return graph.to_bytes("power", inputs={"x": [units]}, outputs={"y": [units]})
+
+
 def reservoir(*, stimuli: int = 64, hidden: int = 512, responses: int = 64, seed: int = 7) -> bytes:
     """One step of a reservoir: x [B, stimuli] and h0 [B, hidden] to y [B, responses] and h1."""
     graph = _Graph(seed)

@@ -49,10 +49,11 @@ class Minds:
         self._thread: threading.Thread | None = None
         self._host: MindHost | None = None
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run in this loop from now on; said once, before the first use."""
+    def bind(self, loop: asyncio.AbstractEventLoop, limits: HostLimits | None = None) -> None:
+        """Run in this loop from now on, within these limits; said once, before the first use."""
         with self._lock:
             self._loop = loop
+            self._limits = limits or self._limits
 
     @property
     def limits(self) -> HostLimits:
