@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PROTOS := $(wildcard proto/engram/v1/*.proto)
 
 .PHONY: demo test check format nightly bench lock generate vectors clean
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable
-from engram_format.errors import Exhausted, Unavailable
+from engram_format.errors import Exhausted, InvalidInput, Unavailable
 from engram_replay.contract import Contract
 from engram_replay.execution import Execution, Form
 from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in, scalars
@@ -224,6 +224,11 @@ class MindHost:
         resident.sessions -= 1
 
     async def _shared(self, student: StudentSource, execution: Execution) -> Resident:
+        if execution.form is not Form.SOLO:
+            raise InvalidInput(
+                f"{execution.form} is a form of groups of students, and the minds of one run {Form.SOLO}: "
+                "replay a group, or leave the form out"
+            )
         self._keep_sweeping()
         return await self._residents.shared(student, execution)
 

@@ -13,7 +13,7 @@ import pytest
 from engram_testing import students
 
 from engram_format.errors import Exhausted, InvalidInput, NotFound, Unavailable
-from engram_replay import Execution, HostLimits, MindHost, Optimisation, Refused, StudentSource
+from engram_replay import Execution, Form, HostLimits, MindHost, Optimisation, Refused, StudentSource
 
 RNG = np.random.default_rng(1)
 GRU = students.gru()
@@ -94,6 +94,17 @@ def test_one_thread_and_two_and_no_optimisation_give_the_same_bits():
         return answers
 
     assert len(set(run(scenario))) == 1
+
+
+@pytest.mark.parametrize("form", [Form.STACKED, Form.SHARED])
+def test_forms_never_mix_within_a_session(form):
+    async def scenario(host):
+        with pytest.raises(InvalidInput, match="a form of groups"):
+            await host.open(source(GRU), execution=Execution(form=form))
+        with pytest.raises(InvalidInput, match="a form of groups"):
+            await host.infer(source(GRU), {}, execution=Execution(form=form))
+
+    run(scenario)
 
 
 def test_sessions_that_tick_at_once_answer_what_each_answers_by_itself():

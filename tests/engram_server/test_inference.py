@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -10,7 +12,6 @@ from dataclasses import dataclass
 
 import grpc
 import numpy as np
-import onnx.parser
 import pytest
 from engram_testing import students
 from engram_testing.archives import Place, deposit
@@ -29,17 +30,6 @@ Code = grpc.StatusCode
 GRU, RESERVOIR, TCN, WINDOW, RATED, BROKEN = (
     f"vault/memory:{name}.onnx" for name in ("gru", "reservoir", "tcn", "window", "rated", "broken")
 )
-
-_RATED = """
-<ir_version: 10, opset_import: ["" : 21]>
-rated (float[B, N] x, int64[] rate, float[B, 1] h0) => (float[B, N] y, float[B, 1] h1) {
-  factor = Cast<to = 1>(rate)
-  scaled = Mul(x, factor)
-  y = Add(scaled, h0)
-  axis = Constant<value_ints = [1]>()
-  h1 = ReduceMax<keepdims = 1>(scaled, axis)
-}
-"""
 
 
 @dataclass
@@ -61,17 +51,18 @@ class Served:
 
 @contextmanager
 def served(config: ServeConfig | None = None):
-    archive = Place().create().open()
-    rated = onnx.parser.parse_model(_RATED).SerializeToString()
+    place = Place().create()
     networks = {
         "gru.onnx": students.gru(stimuli=4, hidden=8, responses=3),
         "reservoir.onnx": students.reservoir(stimuli=4, hidden=8, responses=3),
         "tcn.onnx": students.tcn(channels=4, layers=2),
         "window.onnx": students.transformer(channels=4, window=6, width=8, heads=2, layers=1),
-        "rated.onnx": rated,
-        "broken.onnx": rated[:100],
+        "rated.onnx": students.rated(),
+        "broken.onnx": students.rated()[:100],
     }
-    deposit(archive, networks)
+    with place.open() as archive:
+        deposit(archive, networks)
+    archive = place.open()  # whose minds are run by the service from the first
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with (
         serving(config or ServeConfig(port=0, grace_s=5), archive) as port,
@@ -451,6 +442,17 @@ def test_too_many_sequences_are_refused_and_rest_makes_room():
 
 async def _sessions(service: Served) -> int:
     return len(service.archive.minds.host._sessions)
+
+
+def test_a_sequence_whose_process_ended_can_start_again():
+    with served() as service:
+        service.infer(step(GRU, 1, X[:3], start=True))
+        [session] = service.archive.minds.host._sessions
+        os.kill(session._resident.process._newborn.pid, signal.SIGKILL)
+        assert service.refused(step(GRU, 1, X[3:]))[0] is Code.UNAVAILABLE
+        assert service.refused(step(GRU, 1, X[3:]))[0] is Code.INVALID_ARGUMENT
+        whole = service.infer(request(GRU, x=X))["y"]
+        assert (service.infer(step(GRU, 1, X, start=True, end=True))["y"] == whole).all()
 
 
 def test_unloading_ends_the_sequences_of_a_student_and_of_no_other(service):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnx.parser
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 21
@@ -202,3 +203,18 @@ def _normal(graph: _Graph, current: str, at: str, *, width: int) -> str:
         [current, gain, graph.constant(f"{at}.shift", np.zeros(width, np.float32))],
         f"{at}.normal",
     )
+
+
+def rated() -> bytes:
+    """A student with a constant: x [B, N], a whole number rate and h0 [B, 1] to y = rate x + h0 and h1, the largest of rate x."""
+    text = """
+        <ir_version: 10, opset_import: ["" : 21]>
+        rated (float[B, N] x, int64[] rate, float[B, 1] h0) => (float[B, N] y, float[B, 1] h1) {
+            factor = Cast<to = 1>(rate)
+            scaled = Mul(x, factor)
+            y = Add(scaled, h0)
+            axis = Constant<value_ints = [1]>()
+            h1 = ReduceMax<keepdims = 1>(scaled, axis)
+        }
+    """
+    return onnx.parser.parse_model(text).SerializeToString(deterministic=True)

@@ -50,7 +50,8 @@ class Minds:
         self._host: MindHost | None = None
 
     def bind(self, loop: asyncio.AbstractEventLoop, limits: HostLimits | None = None) -> None:
-        """Run in this loop from now on, within these limits; said once, before the first use."""
+        """Run in this loop from now on, and within these limits if given; sessions of another loop end."""
+        self.close()
         with self._lock:
             self._loop = loop
             self._limits = limits or self._limits
@@ -130,10 +131,11 @@ class Minds:
         """End all sessions and processes."""
         with self._lock:
             host, thread, loop = self._host, self._thread, self._loop
+            self._host = self._thread = self._loop = None
         if loop is None:
             return
         if host is not None and loop.is_running():
-            self.wait(host.close())
+            asyncio.run_coroutine_threadsafe(host.close(), loop).result()
         if thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()

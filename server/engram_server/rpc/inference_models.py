@@ -18,6 +18,8 @@ from engram_server.rpc.inference_axes import Axes
 
 _FRESH_S: Final = 1.0
 """How long the newest version stays the newest without asking the archive again."""
+_FIXED_S: Final = 60.0
+"""How long a version that is named is not asked for again: it does not change, but it can be erased."""
 _MAX_KNOWN: Final = 1024
 
 
@@ -123,7 +125,7 @@ class Models:
         model = Model(artifact, source, contract)
         self._refused.pop(model.name, None)
         is_fixed = isinstance(address, ContentAddress) or address.version is not None
-        until = float("inf") if is_fixed else self._clock() + _FRESH_S
+        until = self._clock() + (_FIXED_S if is_fixed else _FRESH_S)
         self._known[address] = (until, model)
         self._known.move_to_end(address)
         if len(self._known) > _MAX_KNOWN:

@@ -22,9 +22,11 @@ from engram_server.rpc.inference_sequences import Begun, Place, SequenceKey, Seq
 from engram_server.rpc.inference_statistics import Cost, Statistics
 from engram_server.rpc.inference_values import arrays_of, outputs_asked, response_of
 from engram_server.rpc.room import Room
+from engram_server.rpc.trim import Trim
 
-_ROOM_BYTES: Final = 256 << 20
-"""Bytes of all requests that are being run; more wait."""
+_ROOM_BYTES: Final = 128 << 20
+"""Bytes of all requests that are being run; more wait. What is made of them on the way to the student and back is several
+times as much."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Runs:
         self._sequences = sequences
         self._statistics = statistics
         self._room = Room(_ROOM_BYTES)
+        self._trim = Trim()
 
     async def run(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         """Answer one request; those of one sequence are answered in the order of the calls.
@@ -69,10 +72,11 @@ class Runs:
         too many sequences, and what the host of minds raises.
         """
         watch = _Watch()
+        size = request.ByteSize()
         try:
             asked = parameters_of(request)
             address = address_of(request.model_name, request.model_version)
-            async with self._room.taken(request.ByteSize()):
+            async with self._room.taken(size):
                 if asked.sequence is None:
                     response = await self._alone(request, asked, await self._models.find(address), watch)
                 else:
@@ -86,6 +90,8 @@ class Runs:
                     now_ms=_now_ms(),
                 )
             raise
+        finally:
+            self._trim.after(size)
         if watch.model is not None:
             self._statistics.succeeded(
                 watch.model.name, watch.model.version, watch.cost(), minds=watch.minds, now_ms=_now_ms()
