@@ -385,8 +385,6 @@ _TRIAL_S: Final = 2.0
 """How long a student is tried when it is loaded."""
 
 
-
-
 def _scalars_of(value: Value) -> dict[str, Scalar]:
     """Return the metadata that a value is, none if it is no map."""
     return scalars({str(name): one for name, one in value.items()}) if isinstance(value, dict) else {}
