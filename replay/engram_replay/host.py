@@ -232,10 +232,8 @@ class MindHost:
 
     def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
         """Return a session that has a number and a place; raises `Exhausted` where there is none."""
-        if minds > self.limits.minds:
-            raise InvalidInput(
-                f"{minds} minds are asked for and a session holds at most {self.limits.minds}: open several sessions"
-            )
+        if not 1 <= minds <= self.limits.minds:
+            raise InvalidInput(f"{minds} minds cannot be run as one session: ask for 1 to {self.limits.minds}")
         if len(self._sessions) >= self.limits.sessions:
             self._forget_lost()
         if len(self._sessions) >= self.limits.sessions:

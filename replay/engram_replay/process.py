@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +70,7 @@ class StudentProcess(asyncio.Protocol):
             newborn = await asyncio.shield(spawning)
         except asyncio.CancelledError:
             # The thread cannot be cancelled: what it makes is ended when it is there.
-            spawning.add_done_callback(lambda made: made.exception() or nursery.kill(made.result()))
+            spawning.add_done_callback(partial(_unwanted, nursery))
             raise
         newborn.socket.setblocking(False)  # noqa: FBT003 - the word of the socket module
         process = cls(nursery, newborn, what=what)
@@ -242,3 +243,8 @@ class StudentProcess(asyncio.Protocol):
 
     def _lied(self) -> EngramError:
         return self.finish(Unavailable(f"{self.what} gave an answer that cannot be: its process was ended"))
+
+
+def _unwanted(nursery: Nursery, made: asyncio.Future[Newborn]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        nursery.kill(made.result())

@@ -89,6 +89,8 @@ class Residents:
         self._nursery = Nursery()
         self._shared: dict[Key, asyncio.Task[Resident]] = {}
         self._idle: dict[Key, list[Resident]] = {}
+        self._loading = 0
+        """Students on their way."""
         self._spare: asyncio.Task[StudentProcess] | None = None
         """A process that is ready for the next student: making one takes longer than loading a student."""
 
@@ -165,13 +167,17 @@ class Residents:
     async def _load(self, student: StudentSource, execution: Execution) -> Resident:
         self._make_room()
         self._prepare()
-        data = await asyncio.to_thread(student.read)
-        process = await self.process(what=student.name)
+        self._loading += 1
         try:
-            return await self._settle(process, student, data, execution)
-        except BaseException:
-            process.finish(Unavailable(f"{student.name} was not loaded"))
-            raise
+            data = await asyncio.to_thread(student.read)
+            process = await self.process(what=student.name)
+            try:
+                return await self._settle(process, student, data, execution)
+            except BaseException:
+                process.finish(Unavailable(f"{student.name} was not loaded"))
+                raise
+        finally:
+            self._loading -= 1
 
     async def process(self, *, what: str) -> StudentProcess:
         """Return a process without a student, to be ended by the caller, and let another one be made for the next."""
@@ -219,7 +225,7 @@ class Residents:
         """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
         here = self._here()
         sizes = {id(one): one.process.private_bytes for one in here}
-        held, count = sum(sizes.values()), len(here)
+        held, count = sum(sizes.values()), len(here) + self._loading
         for resident in sorted((one for one in here if not one.in_use), key=lambda one: one.used):
             if held <= self._limits.budget_bytes and count < self._limits.processes:
                 break
