@@ -84,8 +84,14 @@ class StudentProcess(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether it has not answered all that it was asked; requests to whose answers nobody listens do not count."""
-        return any(asked.answer is not None for asked in self._asked.values())
+        """Whether somebody waits for an answer."""
+        return any(asked.answer is not None and not asked.answer.done() for asked in self._asked.values())
+
+    @property
+    def abandoned_s(self) -> float:
+        """For how long it has been busy with what nobody waits for any more; 0 if it is not."""
+        left = any(asked.answer is not None and asked.answer.done() for asked in self._asked.values())
+        return self._loop.time() - self._since if left and not self.busy else 0.0
 
     @property
     def private_bytes(self) -> int:

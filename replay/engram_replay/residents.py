@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from engram_format.catalog import Scalar
 from engram_format.encoding import Encodable
@@ -14,6 +15,9 @@ from engram_replay.execution import Execution
 from engram_replay.nursery import Nursery
 from engram_replay.process import StudentProcess
 from engram_replay.wire import Op
+
+_ABANDONED_S: Final = 1.0
+"""How long a student may go on with a call whose caller has gone, and all sessions with it."""
 
 Key = tuple[object, ...]
 """What students in one process have in common: digest, contract as told, execution."""
@@ -143,9 +147,9 @@ class Residents:
         self._forget()
 
     def end_unused(self, *, since: float) -> None:
-        """End students that have no sessions and were not used since a time of the loop's clock."""
+        """End students that have no sessions and were not used since a time of the loop's clock, or run on for nobody."""
         for resident in self._here():
-            if not resident.in_use and resident.used < since:
+            if not resident.in_use and (resident.used < since or resident.process.abandoned_s > _ABANDONED_S):
                 resident.process.finish(Unavailable("the student was not used and let go of"))
         self._forget()
 
