@@ -13,11 +13,13 @@ from typing import Final
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable
-from engram_format.errors import Exhausted, InvalidInput, Unavailable
+from engram_format.errors import Exhausted, FormatError, InvalidInput, Unavailable
 from engram_replay.contract import Contract
 from engram_replay.execution import Execution, Form
+from engram_replay.process import SMALL_S
+from engram_replay.refusal import plain
 from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in
-from engram_replay.session import SMALL_S, MindSession
+from engram_replay.session import MindSession
 from engram_replay.wire import Op, scalars, under
 
 _SWEEP_S: Final = 5.0
@@ -52,8 +54,9 @@ class MindHost:
         self.limits = limits or HostLimits()
         self._residents = Residents(self.limits)
         self._numbers = itertools.count(1)
-        self._sessions: set[MindSession] = set()
+        self._sessions: dict[MindSession, Resident] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def open(
         self,
@@ -98,8 +101,9 @@ class MindHost:
     ) -> Mapping[str, AnyArray]:
         """Call the network once, with all its inputs in its own order of axes; return all its outputs."""
         resident = await self._shared(student, execution or Execution())
-        limit_s = self.limits.call_s
-        return (await resident.process.ask(Op.INFER, {1: limit_s, 2: allow_nan}, feed, limit_s=limit_s))[1]
+        limit_s, most_bytes = self.limits.call_s, self.limits.answer_bytes
+        head: dict[int, Encodable] = {1: limit_s, 2: allow_nan}
+        return (await resident.process.ask(Op.INFER, head, feed, limit_s=limit_s, most_bytes=most_bytes))[1]
 
     async def replay(
         self,
@@ -120,18 +124,23 @@ class MindHost:
         limit_s = self.limits.call_s if limit_s is None else limit_s
         given = _given(stimulus, initial_state)
         try:
-            head, arrays = await resident.process.ask(Op.REPLAY, {1: limit_s}, given, limit_s=limit_s)
+            head, arrays = await resident.process.ask(
+                Op.REPLAY, {1: limit_s}, given, limit_s=limit_s, most_bytes=self.limits.answer_bytes
+            )
+            with resident.process.believing():
+                answer = Answer(
+                    outputs=under("o:", arrays),
+                    final_state=under("f:", arrays),
+                    stimulus=under("s:", arrays),
+                    receipt=_receipt(head.mapping(1), student),
+                )
+                _check_answer(answer, resident.contract)
         except asyncio.CancelledError:
             resident.process.finish(Unavailable("nobody waits for the replay any more"))
             raise
         finally:
             self._residents.give_back(student, chosen, resident)
-        return Answer(
-            outputs=under("o:", arrays),
-            final_state=under("f:", arrays),
-            stimulus=under("s:", arrays),
-            receipt=scalars(head.mapping(1)),
-        )
+        return answer
 
     async def replay_group(self, students: Sequence[StudentSource], stimulus: Mapping[str, AnyArray]) -> GroupAnswer:
         """Run several students over one stimulus, as one network where that wins, in a process that ends afterwards.
@@ -160,21 +169,32 @@ class MindHost:
         process = await self._residents.process(what="a group of students")
         try:
             fields, arrays = await process.ask(
-                Op.GROUP, head, _given(stimulus, None), rest=networks, limit_s=limit_s + self.limits.load_s
+                Op.GROUP,
+                head,
+                _given(stimulus, None),
+                rest=networks,
+                limit_s=limit_s + self.limits.load_s,
+                most_bytes=self.limits.answer_bytes,
             )
+            with process.believing():
+                told = [one for one in fields.array(1) if isinstance(one, dict)]
+                if len(told) != len(students) or fields.text(2) not in tuple(Form):
+                    raise FormatError("the group answers for other students, or in no form")
+                return GroupAnswer(
+                    form=Form(fields.text(2)),
+                    reason=plain(fields.text(3)),
+                    answers=tuple(
+                        Answer(
+                            under(f"o:{index}:", arrays),
+                            {},
+                            under("s:", arrays),
+                            _receipt({str(name): value for name, value in one.items()}, student),
+                        )
+                        for index, (one, student) in enumerate(zip(told, students, strict=True))
+                    ),
+                )
         finally:
             process.finish(Unavailable("the replay of the group is over"))
-        receipts = [
-            scalars({str(name): value for name, value in told.items()})
-            for told in fields.array(1)
-            if isinstance(told, dict)
-        ]
-        shared = under("s:", arrays)
-        return GroupAnswer(
-            form=Form(fields.text(2)),
-            reason=fields.text(3),
-            answers=tuple(Answer(under(f"o:{index}:", arrays), {}, shared, one) for index, one in enumerate(receipts)),
-        )
 
     async def reference(
         self,
@@ -188,12 +208,20 @@ class MindHost:
 
         Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
         """
-        data = await asyncio.to_thread(student.read)
-        given = _given(stimulus, initial_state)
+        chosen = Execution()
         self._keep_sweeping()
-        resident = await self._residents.borrow(student, Execution())
+        data = await asyncio.to_thread(student.read)
+        resident = await self._residents.borrow(student, chosen)
         try:
-            return (await resident.process.ask(Op.REFERENCE, {1: limit_s}, given, rest=[data], limit_s=limit_s))[1]
+            _, outputs = await resident.process.ask(
+                Op.REFERENCE,
+                {1: limit_s},
+                _given(stimulus, initial_state),
+                rest=[data],
+                limit_s=limit_s,
+                most_bytes=self.limits.answer_bytes,
+            )
+            return outputs
         finally:
             # The evaluator holds every operator of the standard: no later replay needs that.
             resident.process.finish(Unavailable("the reference evaluator is done"))
@@ -203,7 +231,8 @@ class MindHost:
         self._residents.let_go(student, execution or Execution())
 
     async def close(self) -> None:
-        """End all sessions and processes."""
+        """End all sessions and processes; whoever waits for an answer gets `Unavailable`, and so does whoever comes later."""
+        self._is_closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         for session in list(self._sessions):
@@ -212,19 +241,29 @@ class MindHost:
 
     def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
         """Return a session that has a number and a place; raises `Exhausted` where there is none."""
+        if not 1 <= minds <= self.limits.minds:
+            raise InvalidInput(f"{minds} minds cannot be run as one session: ask for 1 to {self.limits.minds}")
+        if len(self._sessions) >= self.limits.sessions:
+            self._forget_lost()
         if len(self._sessions) >= self.limits.sessions:
             raise Exhausted(f"{self.limits.sessions} sessions of minds are open, the bound: close some and retry")
         session = MindSession(
             self, resident, number=next(self._numbers), minds=minds, student=student, execution=execution
         )
-        self._sessions.add(session)
+        self._sessions[session] = resident
         resident.sessions += 1
         return session
 
-    def dismiss(self, resident: Resident, session: MindSession) -> None:
-        """Take a session's place back."""
-        self._sessions.discard(session)
-        resident.sessions -= 1
+    def dismiss(self, session: MindSession) -> None:
+        """Take a session's place back, if it has one."""
+        resident = self._sessions.pop(session, None)
+        if resident is not None:
+            resident.sessions -= 1
+
+    def _forget_lost(self) -> None:
+        """Take the places back of sessions whose processes have ended, although nobody closed them."""
+        for session in [one for one in self._sessions if one.is_lost]:
+            self.dismiss(session)
 
     async def _shared(self, student: StudentSource, execution: Execution) -> Resident:
         if execution.form is not Form.SOLO:
@@ -236,6 +275,9 @@ class MindHost:
         return await self._residents.shared(student, execution)
 
     def _keep_sweeping(self) -> None:
+        """Begin to look after what is not used; raises `Unavailable` once the host is closed."""
+        if self._is_closed:
+            raise Unavailable("students do not run here any more, the archive is being closed: open it again")
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
 
@@ -243,8 +285,9 @@ class MindHost:
         """End what is not used any more."""
         while True:
             await asyncio.sleep(min(_SWEEP_S, self.limits.idle_s / 4))
+            self._forget_lost()
             oldest = asyncio.get_running_loop().time() - self.limits.idle_s
-            for session in [one for one in self._sessions if one.used < oldest]:
+            for session in [one for one in self._sessions if one.used < oldest and not one.is_busy]:
                 session.end(f"it was not used for {self.limits.idle_s:g} s")
             self._residents.end_unused(since=oldest)
 
@@ -254,3 +297,27 @@ def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | Non
     return {f"s:{name}": array for name, array in stimulus.items()} | {
         f"i:{name}": array for name, array in (state or {}).items()
     }
+
+
+_RECEIPT_ENTRIES: Final = 64
+_RECEIPT_TEXT: Final = 1 << 16
+
+
+def _receipt(told: Mapping[str, object], student: StudentSource) -> Mapping[str, Scalar]:
+    """Return a receipt that can become metadata; raises `FormatError` for one that cannot be this student's."""
+    receipt = scalars(told)
+    if receipt.get("student.sha256") != student.sha256:
+        raise FormatError("a receipt is another student's")
+    if len(receipt) > _RECEIPT_ENTRIES or any(
+        isinstance(value, str) and len(value) > _RECEIPT_TEXT for value in receipt.values()
+    ):
+        raise FormatError("a receipt says more than receipts do")
+    return receipt
+
+
+def _check_answer(answer: Answer, contract: Contract) -> None:
+    """Raise `FormatError` where an answer names other arrays than the contract."""
+    if answer.outputs.keys() != {port.name for port in contract.responses} or answer.final_state.keys() != {
+        port.name for port in contract.states
+    }:
+        raise FormatError("the responses or states are others than the contract's")

@@ -171,8 +171,10 @@ class Ensemble:
             array = given if layout.has_minds else given[:, 0]
             feed[port.name] = layout.into_network(array if layout.has_time else array[0])
         outputs = self.calls.run(self._names, feed, step=step)
+        outer = stimuli[0].shape[:2]
         responses = [
-            self._response(layout, output) for (_, layout), output in zip(self._responses, outputs, strict=False)
+            self._response(port, layout, output, outer=outer)
+            for (port, layout), output in zip(self._responses, outputs, strict=False)
         ]
         after = dict(zip((port.name for port, _ in self._states), outputs[len(responses) :], strict=True))
         for name, value in after.items():
@@ -183,12 +185,22 @@ class Ensemble:
                 )
         return responses, after
 
-    @staticmethod
-    def _response(layout: Layout, output: AnyArray) -> AnyArray:
-        array = layout.into_contract(output)
-        if not layout.has_time:
-            array = array[np.newaxis]
-        return array if layout.has_minds else array[:, np.newaxis]
+    def _response(self, port: Port, layout: Layout, output: AnyArray, *, outer: tuple[int, ...]) -> AnyArray:
+        """Return a response as (step, mind, *step_shape); raises `InvalidInput` where the network gave one of another shape."""
+        if output.ndim == len(port.shape):
+            array = layout.into_contract(output)
+            if not layout.has_time:
+                array = array[np.newaxis]
+            array = array if layout.has_minds else array[:, np.newaxis]
+            if array.shape[:2] == outer and all(
+                length == actual or not isinstance(length, int)
+                for length, actual in zip(port.step_shape, array.shape[2:], strict=True)
+            ):
+                return array
+        raise InvalidInput(
+            f"{self.student} gave response {port.name!r} with shape {output.shape}, and its contract says {port.shape}: "
+            "mend the contract or the network"
+        )
 
     def _initial(self, port: Port, given: AnyArray | None, *, minds: int) -> AnyArray:
         """Return a state as (mind, *step_shape)."""
@@ -224,8 +236,9 @@ def _scalar(value: Scalar, port: Port) -> AnyArray:
         array = np.asarray(value).astype(port.dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(f"constant {port.name!r} takes {port.dtype.name}, not {value!r}: give a number") from error
-    nearest = port.dtype.kind == "f" and np.isfinite(array)  # a decimal fraction stands for the nearest binary one
-    if array.item() != value and not nearest:
+    is_finite = bool(np.isfinite(array))
+    nearest = port.dtype.kind == "f"  # a decimal fraction stands for the nearest binary one
+    if not is_finite or (array.item() != value and not nearest):
         raise InvalidInput(f"constant {port.name!r} takes {port.dtype.name}, which {value!r} does not fit exactly")
     return array.reshape([1] * len(port.shape))
 

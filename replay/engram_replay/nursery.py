@@ -39,14 +39,14 @@ class Newborn:
 class Nursery:
     """A process that makes processes; started with the first, and anew if it ended. Thread-safe.
 
-    All processes end with `close`, after which none are made.
+    A context manager: all processes end with it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._closed = False
+        self._is_closed = False
 
     def spawn(self, *, memory_bytes: int) -> Newborn:
         """Return a new process that may use `memory_bytes` of address space beyond what it has at rest.
@@ -54,46 +54,53 @@ class Nursery:
         Raises `Unavailable` where none can be made.
         """
         with self._lock:
-            if self._closed:
-                raise Unavailable("the host of minds is closed: open the archive again")
+            if self._is_closed:
+                raise Unavailable("students do not run here any more: open the archive again")
             try:
-                return self._spawn(memory_bytes)
+                ours, theirs = socket.socketpair()
             except OSError as error:
+                raise _no_process(str(error)) from error
+            try:
+                with theirs:
+                    pid = self._spawn(theirs, memory_bytes)
+            except OSError as error:
+                # It does not answer: whatever it has made ends with it.
+                ours.close()
                 self._end()
-                raise Unavailable(
-                    f"no process can be made for a student ({error}): free some memory and retry"
-                ) from error
+                raise _no_process(str(error)) from error
+            except BaseException:
+                ours.close()
+                raise
+        if pid == 0:
+            # The nursery is well, and so are its other processes.
+            ours.close()
+            raise _no_process("the system makes no more")
+        return Newborn(pid, ours)
 
     def kill(self, newborn: Newborn) -> None:
-        """End a process at once; one that has ended is no error."""
+        """End a process at once; one that has ended is no error. Waits for nothing."""
         newborn.socket.close()
-        with self._lock, contextlib.suppress(OSError):
-            if self._control is not None:
-                self._control.sendall(KILL + newborn.pid.to_bytes(_PID_BYTES, "little") + bytes(4))
+        control = self._control
+        with contextlib.suppress(OSError):
+            if control is not None:
+                # Without the lock, which is held while a process is made: requests to end one have no answer.
+                control.send(KILL + newborn.pid.to_bytes(_PID_BYTES, "little") + bytes(4), socket.MSG_DONTWAIT)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, and make no more."""
         with self._lock:
-            self._closed = True
+            self._is_closed = True
             self._end()
 
-    def _spawn(self, memory_bytes: int) -> Newborn:
+    def _spawn(self, theirs: socket.socket, memory_bytes: int) -> int:
+        """Return the number of a new process that has a socket, 0 if there is none."""
         control = self._running()
-        ours, theirs = socket.socketpair()
-        try:
-            request = SPAWN + min(memory_bytes, 2**62).to_bytes(8, "little")
-            socket.send_fds(control, [request], [theirs.fileno()])
-            answer = control.recv(_PID_BYTES, socket.MSG_WAITALL)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        pid = int.from_bytes(answer, "little") if len(answer) == _PID_BYTES else 0
-        if pid == 0:
-            ours.close()
-            raise OSError("the nursery gave no process")
-        return Newborn(pid, ours)
+        request = SPAWN + min(memory_bytes, 2**62).to_bytes(8, "little")
+        socket.send_fds(control, [request], [theirs.fileno()])
+        answer = control.recv(_PID_BYTES, socket.MSG_WAITALL)
+        if len(answer) != _PID_BYTES:
+            raise OSError("the nursery has ended")
+        return int.from_bytes(answer, "little")
 
     def _running(self) -> socket.socket:
         if self._process is not None and self._process.poll() is None and self._control is not None:
@@ -128,6 +135,10 @@ class Nursery:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _no_process(reason: str) -> Unavailable:
+    return Unavailable(f"no process can be made for a student ({reason}): free some memory and retry")
 
 
 def _environment() -> dict[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,64 +15,83 @@ from engram_format.encoding import Encodable, Fields
 from engram_format.errors import EngramError, Exhausted, FormatError, Unavailable
 from engram_replay.nursery import Newborn, Nursery
 from engram_replay.refusal import error_of
-from engram_replay.wire import Frames, Op, pack_arrays, pack_frame, unpack_arrays
+from engram_replay.wire import MAX_HEAD_BYTES, Frames, Op, pack_arrays, pack_frame, unpack_arrays
 
 _GRACE_S: Final = 2.0
 """How long after its deadline a process may still say that it has passed."""
-_READ_BYTES: Final = 1 << 20
+_FAILED_BYTES: Final = 16 << 10
+"""The largest answer that tells of a failure."""
+SMALL_BYTES: Final = MAX_HEAD_BYTES + 1024
+"""The largest answer without arrays."""
+SMALL_S: Final = 10.0
+"""How long opening, forking, closing and reading a state may take."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A call that has no answer yet; it stays one if nobody waits for the answer any more."""
+class _Asked:
+    """A request that was not answered yet, whether or not somebody still waits for the answer."""
 
-    answer: asyncio.Future[memoryview]
+    answer: asyncio.Future[memoryview] | None
+    done: Callable[[], None] | None
     limit_s: float
+    most_bytes: int
 
 
-class StudentProcess:
+class StudentProcess(asyncio.Protocol):
     """One process; used from one event loop.
 
-    Calls are answered one after another. One that is not answered in time ends the process, and with it every session in it;
-    its time begins when those before it are answered, so that a long call of one session is not the end of the others.
+    A process that takes longer over a request than it may, or answers what cannot be, is ended, and with it every session in it.
+    What it answers is bounded: nothing that it sends takes more memory than what it was asked for.
     """
 
     def __init__(self, nursery: Nursery, newborn: Newborn, *, what: str) -> None:
         self._nursery = nursery
         self._newborn = newborn
-        self._socket = newborn.socket
-        self._loop = asyncio.get_running_loop()
         self.what = what
-        self._frames = Frames()
+        self._frames = Frames(self._allowed)
         self._number = 0
-        self._waiting: dict[int, _Waiting] = {}
-        """By number, the oldest first: the process works on that one."""
+        self._asked: dict[int, _Asked] = {}
         self._since = 0.0
-        """When it began to, on the loop's clock."""
-        self._check: asyncio.TimerHandle | None = None
-        self._unsent = bytearray()
+        """When the process gave its last answer, or was asked while it had nothing to do."""
+        self._watch: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._turn = asyncio.Lock()
         self._writable = asyncio.Event()
         self._writable.set()
         self._end: EngramError | None = None
-        self._socket.setblocking(False)  # noqa: FBT003 - the word of the socket module
-        self._loop.add_reader(self._socket, self._read)
 
     @classmethod
     async def start(cls, nursery: Nursery, *, memory_bytes: int, what: str) -> StudentProcess:
         """Return a new process; `what` names its student in errors. Raises `Unavailable` where none can be made."""
-        making = asyncio.ensure_future(asyncio.to_thread(nursery.spawn, memory_bytes=memory_bytes))
+        loop = asyncio.get_running_loop()
+        spawning = loop.run_in_executor(None, lambda: nursery.spawn(memory_bytes=memory_bytes))
         try:
-            newborn = await asyncio.shield(making)
+            newborn = await asyncio.shield(spawning)
         except asyncio.CancelledError:
-            # The thread cannot be called back: what it makes is ended when it comes.
-            making.add_done_callback(lambda made: _end_newborn(nursery, made))
+            # The thread cannot be cancelled: what it makes is ended when it is there.
+            spawning.add_done_callback(partial(_unwanted, nursery))
             raise
-        return cls(nursery, newborn, what=what)
+        newborn.socket.setblocking(False)  # noqa: FBT003 - the word of the socket module
+        process = cls(nursery, newborn, what=what)
+        await loop.create_connection(lambda: process, sock=newborn.socket)
+        return process
 
     @property
     def ended(self) -> bool:
         """Whether the process is gone."""
         return self._end is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return any(asked.answer is not None and not asked.answer.done() for asked in self._asked.values())
+
+    @property
+    def abandoned_s(self) -> float:
+        """For how long it has been busy with what nobody waits for any more; 0 if it is not."""
+        left = any(asked.answer is not None and asked.answer.done() for asked in self._asked.values())
+        return self._loop.time() - self._since if left and not self.busy else 0.0
 
     @property
     def private_bytes(self) -> int:
@@ -90,118 +110,91 @@ class StudentProcess:
         *,
         rest: Sequence[bytes | memoryview] = (),
         limit_s: float,
+        most_bytes: int = SMALL_BYTES,
     ) -> tuple[Fields, dict[str, AnyArray]]:
-        """Return the head and the arrays of the answer to a request."""
-        body = await self.exchange(op, [*pack_arrays(head, arrays or {}), *rest], limit_s=limit_s)
-        try:
-            fields, given, _ = unpack_arrays(body, what="a student's answer", known=range(8))
-        except (FormatError, ValueError, TypeError) as error:
-            raise self.finish(Unavailable(f"{self.what} gave an answer that cannot be: it was ended")) from error
+        """Return the head and the arrays of the answer to a request; raises as `exchange` does."""
+        body = [*pack_arrays(head, arrays or {}), *rest]
+        answer = await self.exchange(op, body, limit_s=limit_s, most_bytes=most_bytes)
+        with self.believing():
+            fields, given, _ = unpack_arrays(answer, what="a student's answer", known=range(8))
         return fields, given
 
-    async def exchange(self, op: Op, body: Sequence[bytes | memoryview], *, limit_s: float) -> memoryview:
-        """Return the body of the answer to a request.
+    async def exchange(
+        self,
+        op: Op,
+        body: Sequence[bytes | memoryview],
+        *,
+        limit_s: float,
+        most_bytes: int = SMALL_BYTES,
+        done: Callable[[], None] | None = None,
+    ) -> memoryview:
+        """Return the body of the answer to a request, of at most `most_bytes`.
 
-        Raises what the process raised, `Unavailable` if it ends, and `Exhausted` if it does not answer in `limit_s` after the
-        calls before this one.
+        Requests are taken in the order in which they are made. Raises what the process raised, `Unavailable` if it ends, and
+        `Exhausted` if it is busy with one request for longer than `limit_s`. Once it is sent, a request is carried out although
+        its waiting is cancelled; `done` is called when it is.
         """
-        await self._writable.wait()
-        if self._end is not None:
-            raise self._end
-        self._number += 1
-        number = self._number
-        frame = b"".join(pack_frame(number, op, body))
-        now = self._loop.time()
-        if not self._waiting:
-            self._since = now
-        answer: asyncio.Future[memoryview] = self._loop.create_future()
-        self._waiting[number] = _Waiting(answer, limit_s)
-        deadline = now + limit_s + _GRACE_S
-        if self._check is None or self._check.when() > deadline:
-            self._check_at(deadline)
-        self._write(frame)
+        async with self._turn:
+            await self._writable.wait()
+            if self._end is not None or self._transport is None:
+                raise self._end or Unavailable(f"{self.what} has no process: open a new session")
+            answer: asyncio.Future[memoryview] = self._loop.create_future()
+            self._write(op, body, _Asked(answer, done, limit_s, most_bytes))
         return await answer
 
     def send(self, op: Op, head: Mapping[int, Encodable]) -> None:
         """Send a request to whose answer nobody listens."""
-        if self._end is None:
-            self._number += 1
-            self._write(b"".join(pack_frame(self._number, op, pack_arrays(head, {}))))
+        if self._end is None and self._transport is not None:
+            self._write(op, pack_arrays(head, {}), _Asked(None, None, SMALL_S, SMALL_BYTES))
+
+    @contextlib.contextmanager
+    def believing(self) -> Iterator[None]:
+        """End the process where what it answered turns out not to be possible: errors of the block become `Unavailable`."""
+        try:
+            yield
+        except EngramError as error:
+            raise self._lied() from error
 
     def finish(self, error: EngramError) -> EngramError:
         """End the process; whoever waits for an answer gets `error`, which is returned."""
         if self._end is None:
             self._end = error
-            for waiting in self._waiting.values():
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
-            self._waiting.clear()
+            for asked in self._asked.values():
+                if asked.answer is not None and not asked.answer.done():
+                    asked.answer.set_exception(error)
+            self._asked.clear()
             self._writable.set()
-            if self._check is not None:
-                self._check.cancel()
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
+            if self._watch is not None:
+                self._watch.cancel()
+            if self._transport is not None:
+                self._transport.abort()
             self._nursery.kill(self._newborn)
         return error
 
-    def _read(self) -> None:
-        """Hand what has arrived to those who wait for it."""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the way to the process."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand answers to those who wait for them."""
         try:
-            data = self._socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._lost()
-            return
-        try:
-            frames = list(self._frames.feed(data))
+            for frame in self._frames.feed(data):
+                error = None if frame.op == Op.DONE else error_of(bytes(frame.body))
+                asked = self._asked.pop(frame.number)
+                self._since = self._loop.time()
+                if error is None and asked.done is not None:
+                    asked.done()
+                if asked.answer is None or asked.answer.done():
+                    continue
+                if error is None:
+                    asked.answer.set_result(frame.body)
+                else:
+                    asked.answer.set_exception(error)
         except FormatError:
-            self.finish(Unavailable(f"{self.what} gave an answer that cannot be: it was ended"))
-            return
-        for frame in frames:
-            waiting = self._waiting.pop(frame.number, None)
-            if waiting is None:
-                continue
-            self._since = self._loop.time()
-            if waiting.answer.done():
-                continue
-            if frame.op == Op.DONE:
-                waiting.answer.set_result(frame.body)
-            else:
-                waiting.answer.set_exception(self._told(bytes(frame.body)))
+            self._lied()
 
-    def _write(self, data: bytes) -> None:
-        """Send what can be sent now, and the rest when there is room."""
-        sent = 0
-        if not self._unsent:
-            try:
-                sent = self._socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._lost()
-                return
-        if sent < len(data):
-            self._unsent += memoryview(data)[sent:]
-            self._writable.clear()
-            self._loop.add_writer(self._socket, self._write_more)
-
-    def _write_more(self) -> None:
-        try:
-            sent = self._socket.send(self._unsent)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._lost()
-            return
-        del self._unsent[:sent]
-        if not self._unsent:
-            self._loop.remove_writer(self._socket)
-            self._writable.set()
-
-    def _lost(self) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who wait that no answer will come."""
         self.finish(
             Unavailable(
@@ -209,33 +202,55 @@ class StudentProcess:
             )
         )
 
-    def _check_at(self, deadline: float) -> None:
-        """See to it that deadlines are looked at; one timer for all calls, since most are answered long before."""
-        if self._check is not None:
-            self._check.cancel()
-        self._check = self._loop.call_at(deadline, self._check_deadlines)
+    def pause_writing(self) -> None:
+        """Let requests wait until the process has read those before them."""
+        self._writable.clear()
 
-    def _check_deadlines(self) -> None:
-        self._check = None
-        oldest = next(iter(self._waiting.values()), None)
-        if oldest is None:
+    def resume_writing(self) -> None:
+        """Let requests go on."""
+        self._writable.set()
+
+    def _write(self, op: Op, body: Sequence[bytes | memoryview], asked: _Asked) -> None:
+        if self._transport is None:
             return
-        now = self._loop.time()
-        deadline = self._since + oldest.limit_s + _GRACE_S
-        if deadline > now:
-            # Looked at again before the shortest of the others could be late, if its time began now.
-            shortest = min(waiting.limit_s for waiting in self._waiting.values())
-            self._check_at(min(deadline, now + shortest + _GRACE_S))
+        pieces = pack_frame(self._number + 1, op, body)
+        self._number += 1
+        if not self._asked:
+            self._since = self._loop.time()
+        self._asked[self._number] = asked
+        due = self._since + asked.limit_s + _GRACE_S
+        if self._watch is None or due < self._watch.when():
+            self._look_at(due)
+        self._transport.write(b"".join(pieces))
+
+    def _look_at(self, moment: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_at(moment, self._look)
+
+    def _look(self) -> None:
+        """End the process if it is busy with one request for too long; which of them is its own affair."""
+        self._watch = None
+        if not self._asked:
             return
-        limit = f"{oldest.limit_s:g} s"
-        self.finish(Exhausted(f"{self.what} did not answer within {limit} and was ended: give it less to do"))
+        limit_s = max(asked.limit_s for asked in self._asked.values())
+        due = self._since + limit_s + _GRACE_S
+        if due > self._loop.time():
+            self._look_at(due)
+            return
+        self.finish(Exhausted(f"{self.what} did not answer within {limit_s:g} s and was ended: give it less to do"))
 
-    def _told(self, body: bytes) -> EngramError:
-        with contextlib.suppress(FormatError):
-            return error_of(body)
-        return Unavailable(f"{self.what} gave an answer that cannot be")
+    def _allowed(self, number: int, op: int) -> int:
+        """Return how many bytes an answer may have; raises `FormatError` for one that nobody asked for."""
+        asked = self._asked.get(number)
+        if asked is None or op not in (Op.DONE, Op.FAILED):
+            raise FormatError(f"nobody asked for answer {number} with op {op}")
+        return asked.most_bytes if op == Op.DONE else _FAILED_BYTES
+
+    def _lied(self) -> EngramError:
+        return self.finish(Unavailable(f"{self.what} gave an answer that cannot be: its process was ended"))
 
 
-def _end_newborn(nursery: Nursery, made: asyncio.Future[Newborn]) -> None:
+def _unwanted(nursery: Nursery, made: asyncio.Future[Newborn]) -> None:
     if not made.cancelled() and made.exception() is None:
         nursery.kill(made.result())

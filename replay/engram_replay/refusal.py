@@ -7,10 +7,6 @@ from typing import Final
 
 from engram_format.encoding import Encodable, Fields
 from engram_format.errors import (
-    AlreadyExists,
-    Conflict,
-    Damaged,
-    Denied,
     EngramError,
     ErrorKind,
     Exhausted,
@@ -21,21 +17,11 @@ from engram_format.errors import (
 )
 
 _CLASSES: Final[Mapping[ErrorKind, type[EngramError]]] = {
-    one.kind: one
-    for one in (
-        AlreadyExists,
-        Conflict,
-        Damaged,
-        Denied,
-        EngramError,
-        Exhausted,
-        InvalidInput,
-        NotFound,
-        Precondition,
-        Unavailable,
-    )
+    one.kind: one for one in (Exhausted, InvalidInput, NotFound, Precondition, Unavailable)
 }
+"""What a student's process can know. Of the archive, its keys and its bytes it knows nothing."""
 _LONGEST: Final = 1000
+_LONGEST_RULE: Final = 64
 CONTRACT_RULE: Final = "contract"
 """The rule that a network must be what its contract says."""
 
@@ -61,12 +47,17 @@ def error_fields(error: Exception) -> Mapping[int, Encodable]:
 
 
 def error_of(body: bytes) -> EngramError:
-    """Return the error that a process sent."""
+    """Return the error that a process sent, its sentence as one line that a terminal can show."""
     fields = Fields.of(body, what="a student's answer", known=range(1, 4))
-    text = fields.text(2)[:_LONGEST]
+    text = plain(fields.text(2)[:_LONGEST])
     if fields.has(3):
-        return Refused(text, rule=fields.text(3)[:64])
+        return Refused(text, rule=plain(fields.text(3)[:_LONGEST_RULE]))
     try:
         return _CLASSES[ErrorKind(fields.text(1))](text)
     except (ValueError, KeyError):
         return EngramError(text)
+
+
+def plain(text: str) -> str:
+    """Return a text as one line that a terminal can show as it is."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

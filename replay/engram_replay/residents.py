@@ -9,12 +9,15 @@ from typing import Final
 
 from engram_format.catalog import Scalar
 from engram_format.encoding import Encodable
-from engram_format.errors import EngramError, Exhausted, Unavailable
+from engram_format.errors import EngramError, Exhausted, FormatError, Unavailable
 from engram_replay.contract import CONTRACT_PREFIX, Contract
 from engram_replay.execution import Execution
 from engram_replay.nursery import Nursery
 from engram_replay.process import StudentProcess
 from engram_replay.wire import Op, scalars
+
+_ABANDONED_S: Final = 1.0
+"""How long a student may go on with a call whose caller has gone, and all sessions with it."""
 
 Key = tuple[object, ...]
 """What students in one process have in common: digest, contract as told, execution."""
@@ -31,7 +34,13 @@ class HostLimits:
     load_s: float = 20.0
     call_s: float = 120.0
     """The longest that one call may take."""
+    answer_bytes: int = 2 << 30
+    """The largest answer that is taken from a student's process."""
     sessions: int = 4096
+    minds: int = 1 << 16
+    """Minds of one session."""
+    processes: int = 256
+    """Students that are loaded at once; each has a process and one open socket."""
     idle_s: float = 600.0
     """A session that is not used for so long ends, and a student without sessions too."""
     allow_loops: bool = False
@@ -76,6 +85,11 @@ class Resident:
         """Memory that the process alone held when it was last looked at, which takes milliseconds; at first an estimate."""
         self.used = asyncio.get_running_loop().time()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether it has sessions, or is answering."""
+        return self.sessions > 0 or self.process.busy
+
     def touch(self) -> None:
         """Note that it is used now."""
         self.used = asyncio.get_running_loop().time()
@@ -89,6 +103,8 @@ class Residents:
         self._nursery = Nursery()
         self._shared: dict[Key, asyncio.Task[Resident]] = {}
         self._idle: dict[Key, list[Resident]] = {}
+        self._loading = 0
+        """Students on their way."""
         self._spare: asyncio.Task[StudentProcess] | None = None
         """A process that is ready for the next student: making one takes longer than loading a student."""
 
@@ -97,24 +113,34 @@ class Residents:
 
         Raises `Refused` where the gate refuses it, `InvalidInput` where it is no network, `Exhausted` for no memory.
         """
+        resident = await self._loaded(student, execution)
+        if resident.process.ended:
+            # It was let go of to make room for another, in the moment between its loading and its first use.
+            resident = await self._loaded(student, execution)
+        resident.touch()
+        return resident
+
+    async def _loaded(self, student: StudentSource, execution: Execution) -> Resident:
         key = _key(student, execution)
         task = self._shared.get(key)
-        if task is None or (task.done() and (task.exception() is not None or task.result().process.ended)):
+        if task is None or (task.done() and not _lives(task)):
             task = asyncio.create_task(self._load(student, execution))
             self._shared[key] = task
         try:
-            resident = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except EngramError:
             if self._shared.get(key) is task:
                 del self._shared[key]
             raise
-        resident.touch()
-        return resident
 
     async def borrow(self, student: StudentSource, execution: Execution) -> Resident:
         """Return a student that nobody else uses until it is given back."""
-        idle = self._idle.get(_key(student, execution))
-        return idle.pop() if idle else await self._load(student, execution)
+        idle = self._idle.get(_key(student, execution), [])
+        while idle:
+            resident = idle.pop()
+            if not resident.process.ended:
+                return resident
+        return await self._load(student, execution)
 
     def give_back(self, student: StudentSource, execution: Execution, resident: Resident) -> None:
         """Keep a student that was borrowed for whoever borrows it next."""
@@ -125,52 +151,53 @@ class Residents:
     def let_go(self, student: StudentSource, execution: Execution) -> None:
         """End the process that sessions share, if there is one without sessions."""
         task = self._shared.get(_key(student, execution))
-        if task is None or not task.done() or task.cancelled() or task.exception() or task.result().sessions:
+        if task is None or not task.done() or not _lives(task) or task.result().in_use:
             return
         task.result().process.finish(Unavailable("the student was let go of: open a new session"))
         self._forget()
 
     def end_unused(self, *, since: float) -> None:
-        """End students that have no sessions and were not used since a time of the loop's clock."""
+        """End students that have no sessions and were not used since a time of the loop's clock, or run on for nobody."""
         for resident in self._here():
             resident.held_bytes = resident.process.private_bytes
-            if not resident.sessions and resident.used < since:
+            if not resident.in_use and (resident.used < since or resident.process.abandoned_s > _ABANDONED_S):
                 resident.process.finish(Unavailable("the student was not used and let go of"))
         self._forget()
 
     async def close(self) -> None:
         """End all processes."""
-        if self._spare is not None:
-            self._spare.cancel()
-            self._spare.add_done_callback(_end_unwanted)
-        for task in self._shared.values():
+        spare, self._spare = self._spare, None
+        loading = [*self._shared.values(), *([] if spare is None else [spare])]
+        for task in loading:
             task.cancel()
         for resident in self._here():
             resident.process.finish(Unavailable("the host was closed"))
-        self._forget()
+        if spare is not None and spare.done() and not spare.cancelled() and spare.exception() is None:
+            spare.result().finish(Unavailable("the host was closed"))
+        # Before anything is waited for: a process that is being made is ended as soon as it is there.
         await asyncio.to_thread(self._nursery.close)
+        await asyncio.gather(*loading, return_exceptions=True)
+        self._forget()
 
     async def _load(self, student: StudentSource, execution: Execution) -> Resident:
         self._make_room()
-        making = asyncio.create_task(self.process(what=student.name))
+        self._loading += 1
         try:
             data = await asyncio.to_thread(student.read)
-            process = await making
-        except BaseException:
-            making.add_done_callback(_end_unwanted)
-            raise
-        try:
-            return await self._settle(process, student, data, execution)
-        except BaseException:
-            process.finish(Unavailable(f"{student.name} was not loaded"))
-            raise
+            process = await self.process(what=student.name)
+            try:
+                return await self._settle(process, student, data, execution)
+            except BaseException:
+                process.finish(Unavailable(f"{student.name} was not loaded"))
+                raise
+        finally:
+            self._loading -= 1
 
     async def process(self, *, what: str) -> StudentProcess:
         """Return a process without a student, to be ended by the caller, and let another one be made for the next."""
         spare, self._spare = self._spare, None
         if spare is not None and not spare.done():
             spare.cancel()  # it still waits for its time, or is being made: one that is made now is as soon there
-            spare.add_done_callback(_end_unwanted)
             spare = None
         # One that could not be made when nobody needed it says nothing of now.
         ready = None if spare is None or spare.cancelled() or spare.exception() else spare.result()
@@ -199,48 +226,53 @@ class Residents:
             3: self._limits.allow_loops,
         }
         fields, _ = await process.ask(Op.LOAD, head, rest=[data], limit_s=self._limits.load_s)
-        contract = Contract.from_metadata(scalars(fields.mapping(1)))
-        if contract is None:
-            raise Unavailable(f"{student.name} gave no contract: its process was ended")
-        return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * len(data))
+        with process.believing():
+            contract = Contract.from_metadata(scalars(fields.mapping(1)))
+            if contract is None:
+                raise FormatError("a student without a contract")
+            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * len(data))
 
     def _make_room(self) -> None:
         """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
         here = self._here()
-        held = sum(resident.held_bytes for resident in here)
-        for resident in sorted((one for one in here if not one.sessions), key=lambda one: one.used):
-            if held <= self._limits.budget_bytes:
-                return
-            held -= resident.held_bytes
+        sizes = {id(one): one.held_bytes for one in here}
+        held, count = sum(sizes.values()), len(here) + self._loading
+        for resident in sorted((one for one in here if not one.in_use), key=lambda one: one.used):
+            if held <= self._limits.budget_bytes and count < self._limits.processes:
+                break
+            held -= sizes[id(resident)]
+            count -= 1
             resident.process.finish(Unavailable("the student was let go of to make room: open a new session"))
         self._forget()
         if held > self._limits.budget_bytes:
             raise Exhausted(
                 f"the students in use hold {held >> 20} MiB of {self._limits.budget_bytes >> 20}: close sessions and retry"
             )
+        if count >= self._limits.processes:
+            raise Exhausted(
+                f"{count} students are in use, and at most {self._limits.processes} are loaded: close sessions and retry"
+            )
 
     def _here(self) -> list[Resident]:
         """Return the students that are loaded, without those that are lent."""
-        loading = (task for task in self._shared.values() if task.done() and not task.cancelled())
         return [
-            *(task.result() for task in loading if task.exception() is None),
-            *(resident for idle in self._idle.values() for resident in idle),
+            *(task.result() for task in self._shared.values() if task.done() and _lives(task)),
+            *(resident for idle in self._idle.values() for resident in idle if not resident.process.ended),
         ]
 
     def _forget(self) -> None:
         """Forget students whose processes have ended."""
         for key, task in list(self._shared.items()):
-            if task.done() and (task.cancelled() or task.exception() is not None or task.result().process.ended):
+            if task.done() and not _lives(task):
                 del self._shared[key]
         self._idle = {
             key: alive for key, idle in self._idle.items() if (alive := [one for one in idle if not one.process.ended])
         }
 
 
-def _end_unwanted(making: asyncio.Task[StudentProcess]) -> None:
-    """End a process that was made for somebody who is gone."""
-    if not making.cancelled() and making.exception() is None:
-        making.result().finish(Unavailable("nobody waits for the student any more"))
+def _lives(task: asyncio.Task[Resident]) -> bool:
+    """Say whether a loading that is over gave a student whose process is still there."""
+    return not task.cancelled() and task.exception() is None and not task.result().process.ended
 
 
 def _key(student: StudentSource, execution: Execution) -> Key:

@@ -20,7 +20,7 @@ import onnx.numpy_helper
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
-from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
+from engram_format.errors import EngramError, Exhausted, FormatError, InvalidInput, NotFound
 from engram_replay.arrays import check_finite
 from engram_replay.execution import Execution, Form
 from engram_replay.gate import GateLimits, check_network
@@ -292,13 +292,22 @@ class Runner:
         asked = self._read(first)
         if asked is None:
             return
-        together = [asked, *self._company_of(asked)] if self._loaded.joins_minds and self._waiting else [asked]
+        self._advance([asked, *self._company_of(asked)] if self._loaded.joins_minds and self._waiting else [asked])
+
+    def _advance(self, together: Sequence[_Asked]) -> None:
+        """Answer ticks of different sessions that may share a call."""
+        steps = together[0].tick.steps
         try:
             with self._loaded.calls.within(min(one.tick.limit_s for one in together)):
-                answers = self._loaded.tick([(one.rows, one.stimuli) for one in together], steps=asked.tick.steps)
+                answers = self._loaded.tick([(one.rows, one.stimuli) for one in together], steps=steps)
         except (EngramError, MemoryError) as error:
-            for one in together:
-                self._fail(one.number, error)
+            if len(together) > 1 and not isinstance(error, Exhausted):
+                # What one session was given makes the call of all fail: no state has changed, and each is asked by itself.
+                for one in together:
+                    self._advance([one])
+            else:
+                for one in together:
+                    self._fail(one.number, error)
             return
         for one, responses in zip(together, answers, strict=True):
             shapes = pack_shapes([response.shape for response in responses])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,7 +11,8 @@ from queue import SimpleQueue
 import grpc
 import numpy as np
 import pytest
-from engram_testing.programs import Service, User
+from engram_testing.processes import files, private_mib
+from engram_testing.programs import User
 from engram_testing.services import eventually
 from engram_testing.students import gru
 
@@ -92,26 +92,6 @@ def run_streams(url: str, count: int) -> None:
             pass
 
 
-def family(pid: int) -> Iterator[int]:
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from family(int(child))
-
-
-def private_mib(service: Service) -> float:
-    """Memory that the service and its children hold alone."""
-    total = 0
-    for pid in family(service.process.pid):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
-    return total / 1024
-
-
-def files(service: Service) -> int:
-    return len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
-
-
 def soak(tmp_path: Path, *, warm_up: int, count: int, growth_mib: float) -> None:
     user = User(tmp_path, str(tmp_path / "archive"))
     user.runs("init")
@@ -122,11 +102,11 @@ def soak(tmp_path: Path, *, warm_up: int, count: int, growth_mib: float) -> None
     with user.service() as service:
         run_streams(service.url, warm_up)
         time.sleep(1)
-        memory, handles = private_mib(service), files(service)
+        memory, handles = private_mib(service.process.pid), files(service.process.pid)
         run_streams(service.url, count)
-        assert eventually(lambda: files(service) <= handles, within_s=10)
+        assert eventually(lambda: files(service.process.pid) <= handles, within_s=10)
         time.sleep(1)
-        after = private_mib(service)
+        after = private_mib(service.process.pid)
         assert after - memory < growth_mib, f"{memory:.1f} MiB before, {after:.1f} MiB after"
         with grpc.insecure_channel(service.url.removeprefix("grpc://")) as channel:
             Stream(replay_pb2_grpc.ReplayServiceStub(channel)).run(0)

@@ -127,6 +127,10 @@ class Minds:
         state = await session.state()
         return await asyncio.to_thread(self._save, session, state, save_to, author, now_ns, constants or {})
 
+    async def end(self) -> None:
+        """End all sessions and processes at once, and run nothing more; whoever waits for an answer gets `Unavailable`."""
+        await self.host.close()
+
     def close(self) -> None:
         """End all sessions and processes."""
         with self._lock:

@@ -73,7 +73,7 @@ def serve(config: ServeConfig, archive: Archive, *, ready: Callable[[int], None]
         async with running(config, archive) as port:
             ready(port)
             await stop.wait()
-            # A network that runs cannot be interrupted. What is not committed by then goes on in the next process.
+            # What is not committed by then goes on in the next process.
             last_resort = threading.Timer(config.grace_s + _LAST_RESORT_S, os._exit, (1,))
             last_resort.daemon = True
             last_resort.start()
@@ -126,7 +126,7 @@ async def running(config: ServeConfig, archive: Archive) -> AsyncIterator[int]:
             yield port
         finally:
             await checks.enter_graceful_shutdown()
-            await _drain(server, edge, grace_s=config.grace_s)
+            await _drain(server, edge, archive, grace_s=config.grace_s)
     finally:
         await asyncio.to_thread(calls.close)
         await asyncio.to_thread(archive.close)
@@ -210,7 +210,7 @@ def _credentials(config: ServeConfig) -> grpc.ServerCredentials | None:
         ) from error
 
 
-async def _drain(server: grpc.aio.Server, edge: Edge, *, grace_s: float) -> None:
+async def _drain(server: grpc.aio.Server, edge: Edge, archive: Archive, *, grace_s: float) -> None:
     """Accept no more calls, wait for those in progress, and cancel after the grace period those that are left."""
     async with asyncio.TaskGroup() as group:
         stopping = group.create_task(server.stop(grace_s))
@@ -219,6 +219,8 @@ async def _drain(server: grpc.aio.Server, edge: Edge, *, grace_s: float) -> None
                 await edge.idle()
         except TimeoutError:
             log.warning("calls still in progress after %s s are cancelled", grace_s)
+        # A thread of the engine that waits for a student cannot be cancelled, and a network may run for hours.
+        await archive.minds.end()
         # Time for the last answers to leave. Watchers of the health service never leave, and are not worth waiting for.
         await asyncio.wait([stopping], timeout=_FLUSH_S)
         group.create_task(server.stop(None))

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from engram_format.errors import EngramError, ErrorKind, Exhausted, Unavailable
+from engram_replay.refusal import Refused
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 KIND_KEY: Final = "engram-error-kind"
 """The trailing metadata that carries an error's kind."""
+
+RULE_KEY: Final = "engram-refused-by"
+"""The trailing metadata that names the rule by which the gate refused a student."""
 
 CODES: Final = {
     ErrorKind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,7 +57,10 @@ def sentence(error: EngramError) -> str:
 
 async def abort(context: Context, error: EngramError, *, code: grpc.StatusCode | None = None) -> None:
     """End the call with an error: its kind, its sentence, and the status code of its kind or `code`."""
-    await context.abort(code or CODES[error.kind], sentence(error), ((KIND_KEY, error.kind.value),))
+    told = [(KIND_KEY, error.kind.value)]
+    if isinstance(error, Refused):
+        told.append((RULE_KEY, error.rule.encode("ascii", "replace").decode()))
+    await context.abort(code or CODES[error.kind], sentence(error), tuple(told))
 
 
 def fault(error: Exception, *, method: str) -> EngramError:
