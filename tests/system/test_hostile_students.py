@@ -42,11 +42,6 @@ def sized() -> dict[str, tuple[Attack, bytes]]:
     return {name: (attack, data) for name, (attack, data) in made.items() if len(data) <= LARGEST}
 
 
-def path(name: str, attack: Attack) -> str:
-    """Return under which name a student is deposited; one that takes long to load is not called a student, and not examined."""
-    return f"{name}.bin" if attack.does == "load takes time" else f"{name}.onnx"
-
-
 @contextmanager
 def refusal():
     """Hold what a call that must fail was told: its status code, its sentence, and the gate's rule."""
@@ -108,7 +103,7 @@ def test_hostile_students_are_refused_while_a_good_one_goes_on(tmp_path):
             memory, open_files, processes = private_mib(pid), files(pid), len(list(family(pid)))
             for name, (attack, _) in attacks.items():
                 began = time.monotonic()
-                attempt(stub, f"vaults/v/memories/hostile/artifacts/{path(name, attack)}", attack)
+                attempt(stub, f"vaults/v/memories/hostile/artifacts/{name}.onnx", attack)
                 assert time.monotonic() - began < MOST_S + GONE_S, attack
                 goes_on()
             # Those that the gate lets in stay for a while in case that they are asked for again; none of them runs.
