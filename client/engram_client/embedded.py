@@ -38,7 +38,6 @@ def serve_archive(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     token_file: Path | None = None,
-    allow_loops: bool = False,
     ready: Callable[[int], None],
 ) -> None:
     """Serve an archive over gRPC until SIGTERM or SIGINT; `ready` is told the port when the service answers.
@@ -48,8 +47,6 @@ def serve_archive(
     from engram_server.config import ServeConfig
     from engram_server.rpc.serve import serve
 
-    config = ServeConfig(
-        host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file, allow_loops=allow_loops
-    )
+    config = ServeConfig(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file)
     # The service closes the archive, after the calls in progress have ended.
     serve(config, engine.open_archive(url, keystore=keystore, identity=identity), ready=ready)

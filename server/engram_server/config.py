@@ -43,9 +43,6 @@ class ServeConfig:
     sequences: int = 1024
     """Sequences of the Open Inference Protocol that have begun and not ended; more are refused."""
 
-    allow_loops: bool = False
-    """Let students with `Loop` and `Scan` run: for archives whose depositors are trusted."""
-
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidInput(f"port {self.port} does not exist: choose 1 to 65535, or 0 for any free one")

@@ -26,18 +26,9 @@ from engram_format.errors import InvalidInput
 @click.option(
     "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer token that clients must show."
 )
-@click.option(
-    "--allow-loops", is_flag=True, help="Run students with Loop and Scan too: where you trust whoever deposits them."
-)
 @click.pass_obj
 def serve(
-    settings: Settings,
-    *,
-    listen: str,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    token_file: Path | None,
-    allow_loops: bool,
+    settings: Settings, *, listen: str, tls_cert: Path | None, tls_key: Path | None, token_file: Path | None
 ) -> None:
     """Serve the archive over gRPC until SIGTERM or Ctrl-C; calls in progress may then finish.
 
@@ -63,7 +54,6 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         token_file=token_file or settings.token_file,
-        allow_loops=allow_loops,
         ready=lambda bound: click.echo(f"listening on {scheme}://{shown}:{bound}"),
     )
 

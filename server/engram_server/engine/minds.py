@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -50,12 +49,11 @@ class Minds:
         self._thread: threading.Thread | None = None
         self._host: MindHost | None = None
 
-    def bind(self, loop: asyncio.AbstractEventLoop, *, allow_loops: bool = False) -> None:
-        """Run in this loop from now on, students with loops too if they are allowed; sessions of another loop end."""
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run in this loop from now on; sessions of another loop end."""
         self.close()
         with self._lock:
             self._loop = loop
-            self._limits = replace(self._limits, allow_loops=allow_loops)
 
     @property
     def limits(self) -> HostLimits:
