@@ -325,11 +325,13 @@ class Archive(Protocol):
         *,
         save_to: Address | None = None,
         author: str = "",
+        sample: int | None = None,
     ) -> ReplayResult:
         """Run a student over a stimulus and return its outputs, saved as a new version of memory `save_to` if given.
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
-        (the name `""` stands for the student's only input); the first axis is time.
+        (the name `""` stands for the student's only input); the first axis is time. With a seed to `sample` from, counts and
+        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`.
         """
         ...
 
@@ -373,8 +375,8 @@ class Archive(Protocol):
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
         """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
 
-        Student and stimulus are found by the digests in the replay. With `reference` the ONNX reference evaluator runs its
-        first steps too.
+        Student and stimulus are found by the digests in the replay; of a student, the golden trace from its deposit is run
+        again. With `reference` the ONNX reference evaluator runs the first steps too.
         """
         ...
 

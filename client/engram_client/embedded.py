@@ -38,15 +38,32 @@ def serve_archive(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     token_file: Path | None = None,
+    allow_loops: bool,
+    student_memory_bytes: int,
+    memory_budget_bytes: int,
+    sessions: int,
+    minds_idle_s: float,
     ready: Callable[[int], None],
 ) -> None:
     """Serve an archive over gRPC until SIGTERM or SIGINT; `ready` is told the port when the service answers.
 
-    Raises `Precondition` where others could reach `host` without both TLS and a token.
+    What students may cost is told as in `engram_server.config.ServeConfig`. Raises `Precondition` where others could reach
+    `host` without both TLS and a token.
     """
     from engram_server.config import ServeConfig
     from engram_server.rpc.serve import serve
 
-    config = ServeConfig(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, token_file=token_file)
+    config = ServeConfig(
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        token_file=token_file,
+        allow_loops=allow_loops,
+        student_memory_bytes=student_memory_bytes,
+        memory_budget_bytes=memory_budget_bytes,
+        sessions=sessions,
+        minds_idle_s=minds_idle_s,
+    )
     # The service closes the archive, after the calls in progress have ended.
     serve(config, engine.open_archive(url, keystore=keystore, identity=identity), ready=ready)

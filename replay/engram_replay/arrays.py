@@ -34,6 +34,16 @@ _MAX_HEADER_BYTES = 16 * 1024
 _MAX_AXES = 64
 
 
+def check_finite(name: str, array: AnyArray) -> None:
+    """Raise `InvalidInput` where an array holds NaN or infinity."""
+    if array.dtype.kind != "f":
+        return
+    # A sum is finite only where all of its parts are; one that is not may just be too large.
+    total = np.add.reduce(array, axis=None)
+    if not (math.isfinite(total) or np.isfinite(array).all()):
+        raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
+
+
 def decode_stimulus(data: bytes, *, max_bytes: int = 1 << 30) -> Mapping[str, AnyArray]:
     """Read a stimulus: the arrays of a `.npz` by name, or the one array of a `.npy` under `ONLY_STIMULUS`.
 

@@ -26,6 +26,8 @@ from engram_replay.session import MindSession
 
 GOLDEN_PREFIX: Final = "golden."
 """The names in a student's metadata that tell of its golden trace."""
+ABSENT: Final = "golden.absent"
+"""Why there is none."""
 SEED: Final = 1
 STEPS: Final = 16
 MINDS: Final = 2
@@ -152,3 +154,18 @@ def as_table(response: AnyArray) -> Table:
     )
     values: Column = [str(value) for value in flat.ravel().tolist()] if wide else flat.ravel().astype(np.float64)
     return Table({"step": step, "mind": mind, "element": element, "value": values})
+
+
+def from_table(table: Table, *, steps: int, minds: int, dtype: np.dtype[np.generic]) -> AnyArray:
+    """Return what `as_table` was given, (step, mind, element); raises `InvalidInput` where the table is none of these."""
+    values = table.columns.get("value")
+    size = 0 if values is None else len(values)
+    if values is None or size % max(steps * minds, 1) or not steps * minds:
+        raise InvalidInput(f"the golden trace has a table of {size} values, not of {steps} steps of {minds} minds")
+    try:
+        typed = np.array([int(value) if isinstance(value, str) else value for value in values]).astype(dtype)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"the golden trace has values that are no {dtype.name}: deposit the student again"
+        ) from error
+    return typed.reshape(steps, minds, -1)

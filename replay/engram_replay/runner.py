@@ -6,7 +6,6 @@ bounded memory, no network, no files to write and an empty folder (`nursery_chil
 
 from __future__ import annotations
 
-import math
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ import onnx.numpy_helper
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.encoding import Encodable, Value, encode
 from engram_format.errors import EngramError, FormatError, InvalidInput, NotFound
+from engram_replay.arrays import check_finite
 from engram_replay.execution import Execution, Form
 from engram_replay.gate import GateLimits, check_network
 from engram_replay.invariance import measure
@@ -383,16 +383,6 @@ def _group(
 
 _TRIAL_S: Final = 2.0
 """How long a student is tried when it is loaded."""
-
-
-def check_finite(name: str, array: AnyArray) -> None:
-    """Raise `InvalidInput` where an array holds NaN or infinity."""
-    if array.dtype.kind != "f":
-        return
-    # A sum is finite only where all of its parts are; one that is not may just be too large.
-    total = np.add.reduce(array, axis=None)
-    if not (math.isfinite(total) or np.isfinite(array).all()):
-        raise InvalidInput(f"the array for input {name!r} holds NaN or infinity: fill the gaps, or allow them")
 
 
 def _scalars_of(value: Value) -> dict[str, Scalar]:

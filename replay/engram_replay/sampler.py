@@ -23,12 +23,13 @@ F64 = NDArray[np.float64]
 
 MAX_RATE: Final = 1024.0
 """The largest expected count of one step."""
+PIECE_RATE: Final = 16.0
+"""A rate is cut into pieces of at most this, each of which takes a number of its own."""
 STATE_STREAM: Final = 0x8000
 """The streams from here on perturb states; below it responses are drawn."""
 STIMULUS_STREAM: Final = 0xC000
 """The streams from here on make stimuli."""
 
-_PIECE_RATE: Final = 16.0
 _PIECE_BITS: Final = 26
 _MAX_UNITS: Final = 2 << _PIECE_BITS
 _MAX_PIECE_COUNT: Final = 127
@@ -171,7 +172,7 @@ class _Place:
 
 
 def _poisson(rates: F64, place: _Place) -> NDArray[np.uint16]:
-    pieces = np.maximum(np.ceil(rates / _PIECE_RATE), 1.0)
+    pieces = np.maximum(np.ceil(rates / PIECE_RATE), 1.0)
     each = rates / pieces
     counts = np.zeros(rates.shape, np.uint16)
     for piece in range(int(pieces.max(initial=0))):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from engram_format.errors import InvalidInput, Precondition
+from engram_replay import HostLimits
 
 DEFAULT_PORT = 8743
+_LEAST_BYTES: Final = 64 << 20
+"""No student could be loaded in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,27 @@ class ServeConfig:
     """How long minds may be left alone, or their answer unread, before they are let go of."""
     inline_bytes: int = 64 << 20
     """Bytes of a stimulus taken inline, for each replay."""
+    allow_loops: bool = False
+    """Replay students that hold `Loop` or `Scan`: for students from trusted hands, since only the deadline bounds those."""
+    student_memory_bytes: int = 2 << 30
+    """Memory that the process of one student may take."""
+    memory_budget_bytes: int = 4 << 30
+    """Memory of all students together; those that nobody uses are let go of first."""
+    sessions: int = 4096
+    """Sessions of minds at once; more are refused."""
     sequences: int = 1024
     """Sequences of the Open Inference Protocol that have begun and not ended; more are refused."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidInput(f"port {self.port} does not exist: choose 1 to 65535, or 0 for any free one")
-        for name in ("workers", "calls", "streams", "inline_bytes", "sequences"):
+        for name in ("workers", "calls", "streams", "inline_bytes", "sessions", "sequences"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least 1")
-        if not self.minds_idle_s > 0:
+        for name in ("student_memory_bytes", "memory_budget_bytes"):
+            if getattr(self, name) < _LEAST_BYTES:
+                raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least {_LEAST_BYTES}")
+        if not 0 < self.minds_idle_s < math.inf:
             raise InvalidInput(f"minds may be left alone for {self.minds_idle_s} s: give more than 0")
         if not self.grace_s >= 0:
             raise InvalidInput(f"the grace period is {self.grace_s} s: give 0 or more")
@@ -70,6 +86,17 @@ class ServeConfig:
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return False
+
+    @property
+    def students(self) -> HostLimits:
+        """What students may cost."""
+        return HostLimits(
+            memory_bytes=self.student_memory_bytes,
+            budget_bytes=self.memory_budget_bytes,
+            sessions=self.sessions,
+            idle_s=self.minds_idle_s,
+            allow_loops=self.allow_loops,
+        )
 
     @property
     def target(self) -> str:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from engram_client.transfer import deposit_files
 from engram_format.address import Address
-from engram_format.catalog import ArtifactSpec, Kind
+from engram_format.catalog import ArtifactSpec, Kind, Likeness
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay import Contract, digest_arrays
 from engram_replay.contract_file import parse_contract
@@ -204,3 +204,11 @@ def test_a_contract_that_is_set_later_is_the_one_that_counts(archive, place):
         archive.annotate(address.at(None), set={"contract.seed": -3})
     with pytest.raises(InvalidInput, match="'contract.inputs.0' does not say the name"):
         archive.annotate(address.at(None), unset=["contract.inputs.0.name"])
+
+
+def test_a_golden_trace_is_nobodys_to_change(archive, place):
+    address = put(archive, place, students.reservoir(hidden=8)).address.of("student.onnx")
+    for change in ({"set": {"golden.outputs.sha256": "0" * 64}}, {"unset": ["golden.seed"]}):
+        with pytest.raises(InvalidInput, match="is written by the archive alone"):
+            archive.annotate(address.at(None), **change)
+    assert archive.verify_replay(address).likeness is Likeness.BIT

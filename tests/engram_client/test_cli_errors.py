@@ -8,18 +8,23 @@ import pty
 import stat
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from engram_testing.simulator import SimulatedArchive
+from engram_testing.students import power
 
 import engram_client
 from engram_client.cli import cli
 from engram_client.cli.output import human_size, printable, utc
+from engram_client.cli.serve import serve
 from engram_client.cli.settings import Settings
 from engram_format.errors import Damaged, Denied, InvalidInput
+from engram_server.config import ServeConfig
 
 HEAVY = ("numpy", "grpc", "boto3", "onnxruntime", "rich", "cryptography")
 
@@ -272,23 +277,71 @@ class TestInit:
             assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
+@contextmanager
+def service(home, archive, *options):
+    """Serve an archive by `engram serve` while the block runs, and tell it the URL; SIGTERM ends it well."""
+    code = "from engram_client.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--archive", str(archive), "--listen", "127.0.0.1:0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **home}) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("listening on grpc://127.0.0.1:")
+            yield line.split()[-1]
+        finally:
+            process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
 class TestServe:
     def test_prints_one_line_when_it_is_ready_and_ends_well_on_sigterm(self, home, tmp_path):
         assert run("init", "--archive", tmp_path / "a", env=home).returncode == 0
-        code = "from engram_client.cli import main; main()"
-        command = [sys.executable, "-c", code, "serve", "--archive", str(tmp_path / "a"), "--listen", "127.0.0.1:0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **home}) as service:
-            try:
-                line = service.stdout.readline()
-                assert line.startswith("listening on grpc://127.0.0.1:")
-                url = line.split()[-1]
-                assert run("vault", "create", "retina", "--archive", url, env=home).returncode == 0
-                (tmp_path / "x").write_bytes(b"some bytes")
-                assert run("deposit", tmp_path / "x", "--to", "retina/bars", "--archive", url, env=home).returncode == 0
-                assert run("restore", "retina/bars:x", "-", "--archive", url, env=home).stdout == "some bytes"
-            finally:
-                service.terminate()
-            assert service.wait(timeout=60) == 0
+        with service(home, tmp_path / "a") as url:
+            assert run("vault", "create", "retina", "--archive", url, env=home).returncode == 0
+            (tmp_path / "x").write_bytes(b"some bytes")
+            assert run("deposit", tmp_path / "x", "--to", "retina/bars", "--archive", url, env=home).returncode == 0
+            assert run("restore", "retina/bars:x", "-", "--archive", url, env=home).stdout == "some bytes"
+
+    def test_what_students_may_cost_is_by_default_what_a_service_allows(self):
+        told, config = serve.make_context("serve", []).params, ServeConfig()
+        assert not told["allow_loops"]
+        assert told["student_memory"] == config.student_memory_bytes
+        assert told["memory_budget"] == config.memory_budget_bytes
+        assert (told["sessions"], told["idle"]) == (config.sessions, config.minds_idle_s)
+
+    def test_sizes_are_read_as_people_write_them(self):
+        for text, size in {
+            "512MiB": 512 << 20,
+            "1.5 GiB": 3 << 29,
+            "2g": 2 << 30,
+            "4096": 4096,
+            "4096 B": 4096,
+        }.items():
+            assert serve.make_context("serve", ["--student-memory", text]).params["student_memory"] == size
+
+    @pytest.mark.parametrize("allowed", [True, False])
+    def test_a_student_with_a_loop_runs_only_where_the_operator_allows_it(self, home, tmp_path, allowed):
+        assert run("init", "--archive", tmp_path / "a", env=home).returncode == 0
+        (tmp_path / "power.onnx").write_bytes(power())
+        np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+        limits = ("--student-memory", "512MiB", "--memory-budget", "1GiB", "--sessions", "9", "--idle", "30")
+        options = [*limits, *(["--allow-loops"] if allowed else [])]
+        with service(home, tmp_path / "a", *options) as url:
+            assert run("vault", "create", "lab", "--archive", url, env=home).returncode == 0
+            run("deposit", tmp_path / "power.onnx", "--to", "lab/loops", "--archive", url, env=home)
+            command = ("replay", "lab/loops:power.onnx", "--stimulus", tmp_path / "x.npy", "-o", tmp_path / "y.npz")
+            done = run(*command, "--archive", url, env=home)
+        if allowed:
+            assert done.returncode == 0
+            assert (np.load(tmp_path / "y.npz")["y"] == 8).all()
+        else:
+            assert done.returncode == 1
+            assert "have the operator allow loops" in done.stderr
+
+    @pytest.mark.parametrize("size", ["", "2 giga", "1.5", "-1GiB", "2GB", "GiB", "\u0662GiB"])
+    def test_what_is_no_size_is_usage(self, home, tmp_path, size):
+        done = run("serve", "--archive", tmp_path / "a", "--student-memory", size, env=home)
+        assert done.returncode == 2
+        assert "is no size: write it as 512MiB or 2GiB" in done.stderr
 
     @pytest.mark.parametrize("listen", ["8743", "host:", "host:x", ":1"])
     def test_what_is_no_address_is_usage(self, home, tmp_path, listen):

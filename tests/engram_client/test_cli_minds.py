@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from engram_testing.students import gru
+from engram_testing.students import gru, spiking
 from onnx import TensorProto, helper
 
 import engram_client
@@ -26,6 +26,8 @@ from engram_store.identity import new_identity, save_identity
 
 SILERO = Path(__file__).parents[1] / "data" / "onnx_real" / "silero_vad_16k_op15.onnx"
 GRU = "retina/bars:gru.onnx"
+SPIKING = "retina/spikes:spiking.onnx"
+TOLD = 'seed = 5\n[outputs.counts]\ndistribution = "rate"\n[outputs.spikes]\ndistribution = "bernoulli"\n'
 STEPS = 20
 
 
@@ -66,6 +68,9 @@ def places(tmp_path_factory):
             (folder / f"{name}.onnx").write_bytes(data)
         np.save(folder / "stim.npy", drive())
         run("deposit", *folder.glob("*.onnx"), folder / "stim.npy", "--to", "retina/bars")
+        (folder / "spiking.onnx").write_bytes(spiking())
+        (folder / "spiking.toml").write_text(TOLD)
+        run("deposit", folder / "spiking.onnx", "--contract", folder / "spiking.toml", "--to", "retina/spikes")
         with serving(ServeConfig(port=0, grace_s=2), open_archive(place, identity=identity)) as port:
             service = f"grpc://127.0.0.1:{port}"
             patch.setenv("ENGRAM_ARCHIVE", service)
@@ -159,6 +164,14 @@ class TestReplay:
         kinds = {path: told("show", f"{beside}.{path}.npz")["sha256"] for path in ("stimulus", "state")}
         assert artifact["made_from"] == [receipt["student.sha256"], kinds["state"], kinds["stimulus"]]
 
+    def test_a_student_is_verified_by_its_golden_trace(self, engram, each_door):
+        assert told("replay", "verify", GRU)["likeness"] == "bit"
+        lines = engram("replay", "verify", GRU).stdout.splitlines()
+        assert lines[0].split() == ["bit", told("show", GRU)["address"]]
+        assert lines[1].split() == ["output", "y", "bit"]
+        refused = engram("replay", "verify", "retina/bars:silero.onnx", status=1)
+        assert "has no golden trace to verify: its constant 'sr' has no value" in refused.stderr
+
     def test_a_replay_of_many_minds_is_verified(self, engram, tmp_path):
         own = np.random.default_rng(8).standard_normal((STEPS, 3, 64)).astype(np.float32)
         for stimulus in (saved(tmp_path / "own.npy", own), "retina/bars:stim.npy"):
@@ -170,6 +183,52 @@ class TestReplay:
             assert verdict["outputs"][0]["largest"] == 0
         refused = engram("replay", "verify", kept, "--reference", status=1)
         assert "many minds" in refused.stderr
+
+    def test_a_mind_draws_alike_alone_and_among_others(self, engram, each_door, tmp_path):
+        stimulus = saved(tmp_path / "stim.npy", drive()[:, :3])
+        whole = told("replay", SPIKING, "--stimulus", stimulus, "--sample", 5, "-o", tmp_path / "whole.npz")
+        assert whole["receipt"]["sample.seed"] == 5
+        for minds in (1, 4):
+            out = tmp_path / f"{minds}.npz"
+            report = told("replay", SPIKING, "--stimulus", stimulus, "--minds", minds, "--sample", 5, "-o", out)
+            assert {"name": "spikes.drawn", "dtype": "bool", "shape": [STEPS, minds, 3]} in report["outputs"]
+            for name in ("counts.drawn", "spikes.drawn"):
+                assert np.array_equal(outputs(out, name)[:, 0], outputs(tmp_path / "whole.npz", name))
+        four = outputs(tmp_path / "4.npz", "spikes.drawn")
+        assert not np.array_equal(four[:, 0], four[:, 1])
+
+    def test_without_a_seed_it_is_the_contracts(self, engram, tmp_path):
+        stimulus = saved(tmp_path / "stim.npy", drive()[:, :3])
+        by_option = told("replay", SPIKING, "--stimulus", stimulus, "--sample", "5")["receipt"]
+        for command in (
+            ("replay", SPIKING, "--stimulus", stimulus, "--sample"),
+            ("replay", "--sample", SPIKING, "--stimulus", stimulus),
+            ("replay", SPIKING, "--sample", "--stimulus", stimulus, "--minds", 1),
+        ):
+            receipt = told(*command)["receipt"]
+            assert receipt["sample.seed"] == 5
+            if "replay.minds" not in receipt:
+                assert receipt == by_option
+
+    def test_draws_of_many_minds_are_kept_and_verified(self, engram, each_door, tmp_path):
+        stimulus = saved(tmp_path / "stim.npy", drive()[:, :3])
+        report = told("replay", SPIKING, "--stimulus", stimulus, "--minds", 3, "--sample", "--save")
+        drawn = {name: array for name, array in kept(report["saved"]["address"]).items() if name.endswith(".drawn")}
+        assert digest_arrays(drawn) == report["receipt"]["drawn.sha256"]
+        verdict = told("replay", "verify", report["saved"]["address"])
+        assert (verdict["likeness"], verdict["detail"]) == ("bit", "")
+        assert {one["name"] for one in verdict["outputs"]} >= {"counts", "counts.drawn", "spikes.drawn"}
+
+    def test_what_cannot_be_drawn_is_said(self, engram, tmp_path):
+        stimulus = "retina/bars:stim.npy"
+        nothing = "every response of the student is continuous"
+        for more in ((), ("--minds", 2)):
+            assert nothing in engram("replay", GRU, "--stimulus", stimulus, "--sample", 1, *more, status=1).stderr
+        assert "has no seed: give one" in engram("replay", GRU, "--stimulus", stimulus, "--sample", status=1).stderr
+        group = ("replay", GRU, GRU, "--group", "--stimulus", stimulus, "--sample", "1")
+        assert "leave out --group" in engram(*group, status=2).stderr
+        wrong = engram("replay", GRU, "--stimulus", stimulus, "--sample=half", status=2)
+        assert "'half' is no seed" in wrong.stderr
 
     def test_a_kept_stimulus_is_not_kept_again(self, engram):
         report = told("replay", GRU, "--stimulus", "retina/bars:stim.npy", "--minds", 2, "--save")

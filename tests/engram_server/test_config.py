@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engram_format.errors import InvalidInput, Precondition
+from engram_replay import HostLimits
 from engram_server.config import ServeConfig
 
 CERT, KEY, TOKEN = Path("cert.pem"), Path("key.pem"), Path("token")
@@ -33,6 +34,11 @@ def test_other_machines_need_both(host: str) -> None:
         {"workers": 0},
         {"calls": 0},
         {"inline_bytes": 0},
+        {"sessions": 0},
+        {"student_memory_bytes": 2},
+        {"memory_budget_bytes": 0},
+        {"minds_idle_s": 0},
+        {"minds_idle_s": float("inf")},
         {"grace_s": -1},
         {"grace_s": float("nan")},
         {"tls_cert": CERT},
@@ -46,3 +52,9 @@ def test_values_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
 
 def test_an_ipv6_address_is_bracketed() -> None:
     assert ServeConfig(host="::1", port=5).target == ServeConfig(host="[::1]", port=5).target == "[::1]:5"
+
+
+def test_what_students_may_cost_is_by_default_what_a_host_allows() -> None:
+    assert ServeConfig().students == HostLimits()
+    told = ServeConfig(allow_loops=True, student_memory_bytes=1 << 30, sessions=7, minds_idle_s=5)
+    assert told.students == HostLimits(allow_loops=True, memory_bytes=1 << 30, sessions=7, idle_s=5)

@@ -169,6 +169,13 @@ def test_steps_out_of_place_are_refused(served: Service, steps: list[pb.DepositR
             ),
             replay_pb2.ReplayRequest(header=replay_pb2.ArrayHeader(element_type="ELEMENT_TYPE_INT8")),
         ],
+        [
+            replay_pb2.ReplayRequest(
+                start=replay_pb2.ReplayRequest.Start(
+                    student=f"{MEMORY}/artifacts/x", others=[f"{MEMORY}/artifacts/y"], sample_seed=1
+                )
+            ),
+        ],
     ],
 )
 def test_a_replay_out_of_order_is_refused(served: Service, steps: list[replay_pb2.ReplayRequest]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -323,10 +325,8 @@ def test_a_service_that_stops_ends_its_minds_within_the_grace_period() -> None:
 
 def test_a_student_whose_process_dies_is_unavailable_and_the_service_goes_on(served: Service) -> None:
     with connect(f"grpc://{served.target}") as other, other.open_minds(GRU) as minds:
-        loop = served.archive.minds._loop
         (session,) = served.archive.minds.host._sessions
-        assert loop is not None
-        loop.call_soon_threadsafe(session._resident.process.connection_lost, None)
+        os.kill(session._resident.process._newborn.pid, signal.SIGKILL)
         with pytest.raises(Unavailable):
             for _ in range(100):
                 minds.tick(np.zeros((1, 1, 64), np.float32))

@@ -313,6 +313,7 @@ class SimulatedArchive(Views):
         *,
         save_to: Address | None = None,
         author: str = "",
+        sample: int | None = None,
     ) -> ReplayResult:
         """A student that returns twice its stimulus."""
         self.called()
@@ -325,6 +326,8 @@ class SimulatedArchive(Views):
             version = self.add_version(save_to, {spec.path: (spec, b"npz")}, message="replay", author=author)
             saved = self._artifacts[version.address][spec.path][0]
         receipt = {"student": str(student), "inputs": len(arrays), "exact": True, "seconds": 0.5}
+        if sample is not None:
+            receipt["sample.seed"] = sample
         return ReplayResult(outputs={f"{k}2": v + v for k, v in arrays.items()}, receipt=receipt, saved=saved)
 
     def verify(self, scope: Address | None = None, *, read_data: bool = True) -> Iterator[Finding]:

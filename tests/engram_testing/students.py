@@ -64,6 +64,46 @@ def gru(*, stimuli: int = 64, hidden: int = 256, responses: int = 64, seed: int 
     )
 
 
+def spiking(*, units: int = 3) -> bytes:
+    """A leaky sum h1 = h0 / 2 + x: x [B, units] and h0 [B, units] to level, counts (rates), spikes (probabilities) and h1."""
+    graph = _Graph(0)
+    graph.add("Mul", ["h0", graph.constant("half", np.float32(0.5))], "kept")
+    graph.add("Add", ["kept", "x"], "h1")
+    graph.add("Identity", ["h1"], "level")
+    graph.add("Softplus", ["h1"], "positive")
+    graph.add("Mul", ["positive", graph.constant("most", np.float32(3.0))], "counts")
+    graph.add("Sigmoid", ["h1"], "spikes")
+    shape = ["B", units]
+    return graph.to_bytes(
+        "spiking",
+        inputs={"x": shape, "h0": shape},
+        outputs={"level": shape, "counts": shape, "spikes": shape, "h1": shape},
+    )
+
+
+def hazard(*, units: int = 3) -> bytes:
+    """Probabilities without a state: x [T, B, units] to spikes [T, B, units]."""
+    graph = _Graph(0)
+    graph.add("Sigmoid", ["x"], "spikes")
+    return graph.to_bytes("hazard", inputs={"x": ["T", "B", units]}, outputs={"spikes": ["T", "B", units]})
+
+
+def power(*, units: int = 3) -> bytes:
+    """x [units] doubled three times in a loop: to y [units]."""
+    tensor = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["going"]), helper.make_node("Add", ["a", "a"], ["b"])],
+        "body",
+        [tensor("i", TensorProto.INT64, []), tensor("on", TensorProto.BOOL, []), tensor("a", TensorProto.FLOAT, None)],
+        [tensor("going", TensorProto.BOOL, []), tensor("b", TensorProto.FLOAT, None)],
+    )
+    graph = _Graph(0)
+    # The reference evaluator takes a condition that is left out for false.
+    given = [graph.constant("times", np.int64(3)), graph.constant("ever", np.bool_(True)), "x"]
+    graph.add("Loop", given, "y", body=body)
+    return graph.to_bytes("power", inputs={"x": [units]}, outputs={"y": [units]})
+
+
 def reservoir(*, stimuli: int = 64, hidden: int = 512, responses: int = 64, seed: int = 7) -> bytes:
     """One step of a reservoir: x [B, stimuli] and h0 [B, hidden] to y [B, responses] and h1."""
     graph = _Graph(seed)

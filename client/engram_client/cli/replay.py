@@ -10,6 +10,7 @@ import click
 from engram_client.cli.output import write_fields, write_json
 from engram_client.cli.replay_cluster import replay_on_cluster
 from engram_client.cli.replay_group import numbered, write_group
+from engram_client.cli.replay_sample import OPTION, read_sample, seed_of, with_seed
 from engram_client.cli.replay_verify import verify
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, ContentAddress, parse_any
@@ -29,7 +30,7 @@ class ReplayGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take what is no subcommand for the arguments of a replay."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["run", *args]
+            args = ["run", *with_seed(args)]
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,6 +71,12 @@ replay.add_command(verify)
     help="Begin each mind with a slightly different state, which the seed repeats.",
 )
 @click.option(
+    OPTION,
+    callback=read_sample,
+    metavar="[SEED]",
+    help="Draw counts and events from responses that are rates or probabilities; without SEED from the contract's.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["here", "ray"]),
     default="here",
@@ -96,6 +103,7 @@ def run(
     group: bool,
     minds: int | None,
     perturb_state: str | None,
+    sample: str | None,
     save: bool,
     save_to: str | None,
     output: Path | None,
@@ -116,6 +124,8 @@ def run(
     settings: Settings = ctx.obj
     if save and save_to:
         raise click.UsageError("--save and --save-to exclude each other.")
+    if sample is not None and (group or engine == "ray"):
+        raise click.UsageError("--sample draws from the responses of one student here: leave out --group and --engine.")
     if engine == "ray":
         if group or minds is not None or perturb_state is not None or output is not None or len(students) > 1:
             raise click.UsageError("--engine ray runs one student over many stimuli, and keeps each replay.")
@@ -142,15 +152,22 @@ def run(
         check_destination(output, force=force)  # before the student runs, which may take long
     with settings.open() as archive:
         kept = _memory(archive, places[0], save=save, save_to=save_to)
-        who = author or this_user()
+        who, seed = author or this_user(), seed_of(archive, places[0], sample)
         if group:
             together = archive.replay_group(places, given, save_to=kept, author=who)
         elif minds is None and perturb_state is None:
-            result = archive.replay(places[0], given, save_to=kept, author=who)
+            result = archive.replay(places[0], given, save_to=kept, author=who, sample=seed)
         else:
             perturbation = None if perturb_state is None else read_perturbation(perturb_state)
             result = replay_minds(
-                archive, places[0], given, minds=minds, perturbation=perturbation, save_to=kept, author=who
+                archive,
+                places[0],
+                given,
+                minds=minds,
+                perturbation=perturbation,
+                sample=seed,
+                save_to=kept,
+                author=who,
             )
     if group:
         if output is not None:

@@ -89,12 +89,20 @@ def replay_minds(
     *,
     minds: int | None,
     perturbation: Perturbation | None,
+    sample: int | None,
     save_to: Address | None,
     author: str,
 ) -> ReplayResult:
-    """Run many minds of a student over a stimulus, and keep what they did in a new version of memory `save_to` if given."""
+    """Run many minds of a student over a stimulus, and keep what they did in a new version of memory `save_to` if given.
+
+    With a seed to `sample` from, what is drawn from the responses stands beside them.
+    """
     given = given_stimulus(archive, stimulus)
     with archive.open_minds(student, minds=minds or 1, constants=given.constants, perturbation=perturbation) as running:
+        if sample is not None:
+            from engram_client.sampling import check_sampling, drawn_from
+
+            check_sampling(running, seed=sample)
         initial = running.state()
         told = given.told(running)
         outputs = run_minds(running, {name: array for name, array in told.items() if array.ndim})
@@ -109,6 +117,10 @@ def replay_minds(
             "replay.steps": running.steps,
             **running.profile,
         }
+        if sample is not None:
+            drawn = drawn_from(running, outputs, seed=sample)
+            receipt |= {"sample.seed": sample, "drawn.sha256": digest_arrays(drawn)}
+            outputs |= drawn
     if perturbation is not None:
         receipt["perturbation.seed"] = perturbation.seed
         if perturbation.scale is not None:

@@ -1,4 +1,4 @@
-"""`engram replay verify`: whether a kept replay comes out the same when it is run again."""
+"""`engram replay verify`: whether a kept replay, or a student's golden trace, comes out the same when it is run again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from engram_format.catalog import Alteration, OutputLikeness, ReplayVerdict
 
 
-@click.command(short_help="Run a kept replay again and compare.")
-@click.argument("address", metavar="REPLAY")
+@click.command(short_help="Run a kept replay, or a student's golden trace, again and compare.")
+@click.argument("address", metavar="REPLAY|STUDENT")
 @click.option(
     "--reference", is_flag=True, help="Also run the first steps with the ONNX reference evaluator, which is slow."
 )
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def verify(ctx: click.Context, *, address: str, reference: bool, as_json: bool) -> None:
     """Run the replay kept at REPLAY again, with the same student, stimulus and settings, and compare what comes out.
+
+    Of a STUDENT, run the golden trace again that was made when it was deposited.
 
     Prints `bit` where every bit is equal, `tolerance` where every value lies within the stated bound, else `fail`; the exit
     status is 1 for `fail` only.

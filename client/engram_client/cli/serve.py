@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from engram_client.cli.settings import Settings, storage_options
+from engram_client.cli.sizes import read_size
 from engram_client.opening import is_remote
 from engram_format.errors import InvalidInput
 
@@ -26,9 +27,52 @@ from engram_format.errors import InvalidInput
 @click.option(
     "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer token that clients must show."
 )
+@click.option("--allow-loops", is_flag=True, help="Replay students with Loop or Scan: for those from trusted hands.")
+@click.option(
+    "--student-memory",
+    default="2GiB",
+    show_default=True,
+    metavar="SIZE",
+    callback=read_size,
+    help="Memory that the process of one student may take.",
+)
+@click.option(
+    "--memory-budget",
+    default="4GiB",
+    show_default=True,
+    metavar="SIZE",
+    callback=read_size,
+    help="Memory of all students together; those that nobody uses are let go of first.",
+)
+@click.option(
+    "--sessions",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    metavar="N",
+    help="Sessions of minds at once; more are refused.",
+)
+@click.option(
+    "--idle",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long minds may be left alone before they are let go of.",
+)
 @click.pass_obj
 def serve(
-    settings: Settings, *, listen: str, tls_cert: Path | None, tls_key: Path | None, token_file: Path | None
+    settings: Settings,
+    *,
+    listen: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    allow_loops: bool,
+    student_memory: int,
+    memory_budget: int,
+    sessions: int,
+    idle: float,
 ) -> None:
     """Serve the archive over gRPC until SIGTERM or Ctrl-C; calls in progress may then finish.
 
@@ -54,6 +98,11 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         token_file=token_file or settings.token_file,
+        allow_loops=allow_loops,
+        student_memory_bytes=student_memory,
+        memory_budget_bytes=memory_budget,
+        sessions=sessions,
+        minds_idle_s=idle,
         ready=lambda bound: click.echo(f"listening on {scheme}://{shown}:{bound}"),
     )
 

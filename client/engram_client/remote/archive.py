@@ -280,10 +280,11 @@ class RemoteArchive(Views):
         *,
         save_to: Address | None = None,
         author: str = "",
+        sample: int | None = None,
     ) -> ReplayResult:
         """Run a student over a stimulus and return its outputs, saved as a new version of memory `save_to` if given."""
         self._check_open()
-        return self._replays.replay([student], stimulus, save_to=save_to, author=author).results[0]
+        return self._replays.replay([student], stimulus, save_to=save_to, author=author, sample=sample).results[0]
 
     def replay_group(
         self,

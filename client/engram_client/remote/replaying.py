@@ -17,7 +17,7 @@ from engram_client.remote.errors import translated
 from engram_client.remote.minds import TickCall
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, GroupResult, ReplayResult, ReplayVerdict, Scalar
-from engram_format.errors import EngramError
+from engram_format.errors import EngramError, InvalidInput
 
 
 class RemoteReplays:
@@ -35,11 +35,14 @@ class RemoteReplays:
         *,
         save_to: Address | None,
         author: str,
+        sample: int | None = None,
     ) -> GroupResult:
         """Run students over a stimulus; a single one has no group, and the form is then empty."""
         inline = stimulus if isinstance(stimulus, Mapping) else {}
         for name, array in inline.items():
             header_of(name, array)  # refuses here what could only break the stream later
+        if sample is not None and not 0 <= sample < 1 << 63:
+            raise InvalidInput(f"the seed {sample} cannot be kept: give an integer from 0 to 2^63 - 1")
         with fitting(f"the author {author!r:.100}"):
             start = pb.ReplayRequest.Start(
                 student=name_of(students[0]),
@@ -47,6 +50,7 @@ class RemoteReplays:
                 save_to=None if save_to is None else name_of(save_to),
                 author=author,
                 others=map(name_of, students[1:]),
+                sample_seed=sample,
             )
         call = self._stub.Replay(_steps(start, inline), metadata=self._credentials)
         try:

@@ -201,6 +201,7 @@ class ReplayRequest(_message.Message):
         SAVE_TO_FIELD_NUMBER: _builtins.int
         AUTHOR_FIELD_NUMBER: _builtins.int
         OTHERS_FIELD_NUMBER: _builtins.int
+        SAMPLE_SEED_FIELD_NUMBER: _builtins.int
         student: _builtins.str
         """The student: an artifact's name, or `artifacts/sha256:{hex}`."""
         stimulus: _builtins.str
@@ -209,6 +210,10 @@ class ReplayRequest(_message.Message):
         """The memory in which to save the replay as a new version, `vaults/{vault}/memories/{memory}`; unset to save nothing."""
         author: _builtins.str
         """Who saves it."""
+        sample_seed: _builtins.int
+        """The seed from which counts and events are drawn, as further outputs, from responses that are rates or probabilities;
+        unset to draw nothing. Not with `others`.
+        """
         @_builtins.property
         def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """Further students, likewise, that run over the same stimulus, as one network where that wins. The responses are then
@@ -223,15 +228,20 @@ class ReplayRequest(_message.Message):
             save_to: _builtins.str | None = ...,
             author: _builtins.str = ...,
             others: _abc.Iterable[_builtins.str] | None = ...,
+            sample_seed: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "save_to", b"save_to", "stimulus", b"stimulus"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed", "_save_to", b"_save_to", "_stimulus", b"_stimulus", "sample_seed", b"sample_seed", "save_to", b"save_to", "stimulus", b"stimulus"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_to", b"_save_to", "_stimulus", b"_stimulus", "author", b"author", "others", b"others", "save_to", b"save_to", "stimulus", b"stimulus", "student", b"student"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed", "_save_to", b"_save_to", "_stimulus", b"_stimulus", "author", b"author", "others", b"others", "sample_seed", b"sample_seed", "save_to", b"save_to", "stimulus", b"stimulus", "student", b"student"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__sample_seed: _TypeAlias = _typing.Literal["sample_seed"]  # noqa: Y015
+        _WhichOneofArgType__sample_seed: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed"]  # noqa: Y015
         _WhichOneofReturnType__save_to: _TypeAlias = _typing.Literal["save_to"]  # noqa: Y015
         _WhichOneofArgType__save_to: _TypeAlias = _typing.Literal["_save_to", b"_save_to"]  # noqa: Y015
         _WhichOneofReturnType__stimulus: _TypeAlias = _typing.Literal["stimulus"]  # noqa: Y015
         _WhichOneofArgType__stimulus: _TypeAlias = _typing.Literal["_stimulus", b"_stimulus"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_seed) -> _WhichOneofReturnType__sample_seed | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__save_to) -> _WhichOneofReturnType__save_to | None: ...
         @_typing.overload
@@ -1122,7 +1132,7 @@ class VerifyReplayRequest(_message.Message):
     REPLAY_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     replay: _builtins.str
-    """The replay: an artifact's name, or `artifacts/sha256:{hex}`."""
+    """The replay or the student: an artifact's name, or `artifacts/sha256:{hex}`."""
     reference: _builtins.bool
     """Whether the ONNX reference evaluator runs its first steps too."""
     def __init__(
@@ -1228,7 +1238,7 @@ class VerifyReplayResponse(_message.Message):
     REFERENCE_STEPS_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     replay: _builtins.str
-    """The replay, with its version."""
+    """The replay or the student, with its version."""
     likeness: Global___Likeness.ValueType
     """The verdict on all outputs."""
     reference_steps: _builtins.int

@@ -74,7 +74,7 @@ class ReplayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyReplay(self, request, context):
-        """Runs a kept replay again, and says how alike it is to what was kept.
+        """Runs a kept replay again, or a student over its golden stimulus, and says how alike it is to what was kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,7 @@ class ReplayServiceStub:
     one response, in order. The minds live as long as the stream; their state lives on only where it was saved.
     """
     VerifyReplay: _grpc.UnaryUnaryMultiCallable[_replay_pb2.VerifyReplayRequest, _replay_pb2.VerifyReplayResponse]
-    """Runs a kept replay again, and says how alike it is to what was kept."""
+    """Runs a kept replay again, or a student over its golden stimulus, and says how alike it is to what was kept."""
 
 @_typing.type_check_only
 class ReplayServiceAsyncStub(ReplayServiceStub):
@@ -60,7 +60,7 @@ class ReplayServiceAsyncStub(ReplayServiceStub):
     one response, in order. The minds live as long as the stream; their state lives on only where it was saved.
     """
     VerifyReplay: _aio.UnaryUnaryMultiCallable[_replay_pb2.VerifyReplayRequest, _replay_pb2.VerifyReplayResponse]  # type: ignore[assignment]
-    """Runs a kept replay again, and says how alike it is to what was kept."""
+    """Runs a kept replay again, or a student over its golden stimulus, and says how alike it is to what was kept."""
 
 class ReplayServiceServicer(metaclass=_abc_1.ABCMeta):
     """Replays students exactly as they were preserved, and says on a receipt how."""
@@ -92,6 +92,6 @@ class ReplayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replay_pb2.VerifyReplayRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replay_pb2.VerifyReplayResponse, _abc.Awaitable[_replay_pb2.VerifyReplayResponse]]:
-        """Runs a kept replay again, and says how alike it is to what was kept."""
+        """Runs a kept replay again, or a student over its golden stimulus, and says how alike it is to what was kept."""
 
 def add_ReplayServiceServicer_to_server(servicer: ReplayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -259,11 +259,17 @@ class Archive:
         *,
         save_to: Address | None = None,
         author: str = "",
+        sample: int | None = None,
     ) -> ReplayResult:
-        """Run a student over a stimulus, and save what it did as a new version of `save_to` if given."""
+        """Run a student over a stimulus, and save what it did as a new version of `save_to` if given.
+
+        With a seed to `sample` from, what is drawn from responses of rates and probabilities is in `<response>.drawn`.
+        """
         from engram_server.engine import replaying  # not needed for depositing and reading
 
-        return replaying.replay(self, student, stimulus, save_to=save_to, author=author, now_ns=time.time_ns())
+        return replaying.replay(
+            self, student, stimulus, save_to=save_to, author=author, sample=sample, now_ns=time.time_ns()
+        )
 
     def replay_group(
         self,
@@ -306,7 +312,7 @@ class Archive:
         return OpenMinds(self, opened, allow_nan=allow_nan)
 
     def verify_replay(self, address: AnyAddress, *, reference: bool = False) -> ReplayVerdict:
-        """Run a kept replay again and say whether it is the same: to the bit, within a bound, or not.
+        """Run a kept replay, or a student's golden trace, again and say how alike it is: bit, tolerance or fail.
 
         With `reference` also by the ONNX reference evaluator, over the first steps.
         """

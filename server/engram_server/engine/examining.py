@@ -54,12 +54,17 @@ def without_contract(metadata: Metadata) -> dict[str, Scalar]:
 
 
 def check_annotation(annotation: Annotation, annotated: Callable[[], Artifact]) -> None:
-    """Raise `InvalidInput` where a student's contract would no longer be one."""
-    if not any(name.startswith(_CONTRACT) for name in {*annotation.set, *annotation.unset}):
+    """Raise `InvalidInput` where a student's contract would no longer be one, or its golden trace another's word."""
+    names = {*annotation.set, *annotation.unset}
+    if not any(name.startswith((_CONTRACT, _GOLDEN)) for name in names):
         return
     artifact = annotated()
     if artifact.kind is not Kind.STUDENT:
         return
+    if written := sorted(name for name in names if name.startswith(_GOLDEN)):
+        raise InvalidInput(
+            f"{written[0]!r} of {artifact.address} is written by the archive alone: deposit the student again instead"
+        )
     from engram_replay.told import Told
 
     kept = {name: value for name, value in artifact.metadata.items() if name not in annotation.unset}

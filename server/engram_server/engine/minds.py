@@ -49,11 +49,12 @@ class Minds:
         self._thread: threading.Thread | None = None
         self._host: MindHost | None = None
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run in this loop from now on; sessions of another loop end."""
+    def bind(self, loop: asyncio.AbstractEventLoop, limits: HostLimits | None = None) -> None:
+        """Run in this loop from now on, and within these limits if given; sessions of another loop end."""
         self.close()
         with self._lock:
             self._loop = loop
+            self._limits = limits or self._limits
 
     @property
     def limits(self) -> HostLimits:

@@ -11,8 +11,10 @@ from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, GroupResult, Kind, ReplayResult
 from engram_format.errors import InvalidInput
 from engram_replay import StudentSource, decode_stimulus, encode_npz
+from engram_replay.drawing import check_drawable, distributions
 from engram_replay.host import Answer
 from engram_server.engine.minds import read_whole, source_of
+from engram_server.engine.sampling import contract_of, sampled
 from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
@@ -30,13 +32,22 @@ def replay(
     *,
     save_to: Address | None,
     author: str,
+    sample: int | None,
     now_ns: int,
 ) -> ReplayResult:
-    """Run a student over a stimulus; the student is decrypted in memory and never touches a disk."""
+    """Run a student over a stimulus; the student is decrypted in memory and never touches a disk.
+
+    With a seed to `sample` from, what is drawn from the responses stands beside them.
+    """
     network = archive.artifact(student)
     arrays, recorded = _stimulus(archive, stimulus)
     source = source_of(archive, network, limit=_MAX_STUDENT_BYTES)
-    done = _run(archive, network, source, arrays)
+    if sample is None:
+        done = _run(archive, network, source, arrays)
+    else:
+        contract = contract_of(archive, network, source)
+        check_drawable(distributions(contract), seed=sample)
+        done = sampled(_run(archive, network, source, arrays), contract, seed=sample)
     saved = None
     if save_to is not None:
         path = save_to.path or f"replays/{_moment(now_ns)}.npz"

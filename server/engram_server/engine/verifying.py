@@ -10,10 +10,13 @@ from engram_format.address import AnyAddress, ContentAddress
 from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, OutputLikeness, ReplayVerdict
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
+from engram_replay.drawing import DIGEST, SEED, split
 from engram_replay.host import Answer
-from engram_replay.verification import compare, profile_differences, worst
+from engram_replay.verification import REFERENCE_BOUND, compare, profile_differences, worst
+from engram_server.engine.golden_verdict import verify_golden
 from engram_server.engine.many_minds import MANY_MINDS, run_again
 from engram_server.engine.minds import read_whole, source_of
+from engram_server.engine.sampling import contract_of, drawn_again
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
@@ -23,8 +26,6 @@ _MAX_ARRAY_BYTES: Final = 512 * 2**20
 _REFERENCE_STEPS: Final = 200
 """Steps that the reference evaluator runs: it is tens of times slower than the runtime."""
 _REFERENCE_S: Final = 100.0
-_REFERENCE_BOUND: Final = 1e-4
-"""In parts of the root mean square: NumPy rounds sums in another order than the runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class _Kept:
 
     artifact: Artifact
     outputs: Mapping[str, AnyArray]
+    """What the network gave."""
+    drawn: Mapping[str, AnyArray]
+    """What was drawn from that."""
+    network: Artifact
     student: StudentSource
     stimulus: Mapping[str, AnyArray]
     execution: Execution
@@ -41,12 +46,16 @@ class _Kept:
 
 
 def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> ReplayVerdict:
-    """Run a kept replay again and say how alike it is.
+    """Run a kept replay, or the golden trace of a student, again and say how alike it is.
 
-    Student and stimulus are found by the digests that the replay was made from. Raises `InvalidInput` for an artifact that is
-    no replay, and `NotFound` where its student or its stimulus is not in any vault that can be opened.
+    Student and stimulus of a replay are found by the digests that it was made from. Raises `InvalidInput` for an artifact that
+    is neither a replay nor a student with a trace, and `NotFound` where student or stimulus are not in any vault that can be
+    opened.
     """
-    kept = _kept(archive, address)
+    artifact = archive.artifact(address)
+    if artifact.kind is Kind.STUDENT:
+        return verify_golden(archive, artifact, reference=reference)
+    kept = _kept(archive, artifact)
     if reference and kept.states is not None:
         raise InvalidInput(
             f"{kept.artifact.address} is a replay of many minds, and the reference evaluator runs one: "
@@ -55,6 +64,10 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     again = archive.minds.wait(_run(archive, kept))
     outputs = compare(kept.outputs, again.outputs)
     detail = _contradiction(kept, again)
+    if SEED in kept.artifact.metadata:
+        # From what was kept: a last digit that differs on another machine says nothing of how was drawn.
+        redrawn, reason = _drawn_again(archive, kept)
+        outputs, detail = outputs + compare(kept.drawn, redrawn), detail or reason
     likeness = Likeness.FAIL if detail else worst(outputs)
     checked: tuple[OutputLikeness, ...] = ()
     steps = 0
@@ -62,7 +75,7 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
         short, steps = _first_steps(kept, again)
         by_reference = archive.minds.wait(_reference(archive, kept, short))
         first = {name: array[: by_reference[name].shape[0]] for name, array in again.outputs.items()}
-        checked = compare(first, by_reference, relative_bound=_REFERENCE_BOUND)
+        checked = compare(first, by_reference, relative_bound=REFERENCE_BOUND)
         if worst(checked) is Likeness.FAIL:
             likeness = Likeness.FAIL
     return ReplayVerdict(
@@ -76,16 +89,23 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     )
 
 
-def _kept(archive: Archive, address: AnyAddress) -> _Kept:
-    artifact = archive.artifact(address)
+def _kept(archive: Archive, artifact: Artifact) -> _Kept:
     student, *stimulus = artifact.made_from or ("",)
     if artifact.kind is not Kind.REPLAY or artifact.metadata.get("student.sha256") != student or not stimulus:
-        raise InvalidInput(f"{artifact.address} is no kept replay: name one that `engram replay --save` has made")
+        raise InvalidInput(
+            f"{artifact.address} is no kept replay: name one that `engram replay --save` has made, or a student"
+        )
     network = _by_content(archive, student, what="student", of=artifact)
     recorded = _by_content(archive, stimulus[-1], what="stimulus", of=artifact)
+    outputs = _arrays(archive, artifact)
+    drawn: Mapping[str, AnyArray] = {}
+    if SEED in artifact.metadata:
+        outputs, drawn = split(outputs)
     return _Kept(
         artifact=artifact,
-        outputs=_arrays(archive, artifact),
+        outputs=outputs,
+        drawn=drawn,
+        network=network,
         student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
         stimulus=_arrays(archive, recorded),
         execution=Execution.from_metadata(artifact.metadata),
@@ -113,6 +133,15 @@ def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Ar
 
 def _arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
     return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
+
+
+def _drawn_again(archive: Archive, kept: _Kept) -> tuple[Mapping[str, AnyArray], str]:
+    """Draw from the kept outputs again; where that cannot be, say why."""
+    try:
+        contract = contract_of(archive, kept.network, kept.student)
+        return drawn_again(kept.outputs, contract, kept.artifact.metadata), ""
+    except InvalidInput as error:
+        return {}, str(error)
 
 
 async def _run(archive: Archive, kept: _Kept) -> Answer:
@@ -147,6 +176,8 @@ def _contradiction(kept: _Kept, again: Answer) -> str:
     told = kept.artifact.metadata
     if told.get("outputs.sha256") != digest_arrays(kept.outputs):
         return "the receipt names other outputs than those that are kept"
+    if SEED in told and told.get(DIGEST) != digest_arrays(kept.drawn):
+        return "the receipt names other draws than those that are kept"
     for name in ("stimulus.sha256", "initial_state.sha256"):
         if told.get(name) != again.receipt.get(name):
             return f"the receipt's {name} is not that of what it was made from"

@@ -46,10 +46,13 @@ class ReplayService(replay_pb2_grpc.ReplayServiceServicer):
         start = first.start
         student = parse_any_name(start.student)
         save_to = parse_name(start.save_to) if start.HasField("save_to") else None
+        sample = start.sample_seed if start.HasField("sample_seed") else None
+        if sample is not None and start.others:
+            raise InvalidInput("nothing is drawn from the responses of a group: replay its students one by one")
         stimulus = await self._stimulus(start, request_iterator)
         if not start.others:
             result = await self._calls.run(
-                lambda: self._engine.replay(student, stimulus, save_to=save_to, author=start.author)
+                lambda: self._engine.replay(student, stimulus, save_to=save_to, author=start.author, sample=sample)
             )
             for response in _told(result):
                 yield response

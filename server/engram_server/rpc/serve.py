@@ -116,7 +116,7 @@ def serving(config: ServeConfig, archive: Archive) -> Iterator[int]:
 async def running(config: ServeConfig, archive: Archive) -> AsyncIterator[int]:
     """Serve while the block runs, and tell it the port; afterwards drain, and close the archive in every case."""
     # Minds advance on the loop that answers: a step is a message to a child process, and no thread waits for it.
-    archive.minds.bind(asyncio.get_running_loop())
+    archive.minds.bind(asyncio.get_running_loop(), config.students)
     calls = EngineCalls(threads=config.workers)
     edge = Edge(calls=config.calls, streams=config.streams)
     try:
