@@ -360,3 +360,10 @@ def test_long_work_shows_how_far_it_is(monkeypatch, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "replaying 2 minds: 10 % (2 of 20 steps)"
     assert len(said) == 10
+
+
+@pytest.mark.parametrize("place", ["retina", "retina/bars@1", "retina/bars:x.npz"])
+@pytest.mark.parametrize("engine", ["here", "ray"])
+def test_a_replay_is_kept_in_a_memory_and_nowhere_else(engram, place, engine):
+    asked = ("replay", GRU, "--stimulus", "retina/bars:stim.npy", "--engine", engine, "--save-to", place)
+    assert "is no place for a replay" in engram(*asked, status=1).stderr

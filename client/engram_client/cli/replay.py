@@ -197,7 +197,9 @@ def stimulus_of(text: str) -> AnyAddress | Mapping[str, AnyArray]:
 
 def _memory_of(student: str, *, save_to: str | None) -> Address:
     """Return the memory in which a cluster's replays are kept: the named one, or the student's own."""
-    address = Address.parse(save_to) if save_to is not None else parse_any(student)
+    if save_to is not None:
+        return _named_memory(save_to)
+    address = parse_any(student)
     if isinstance(address, ContentAddress):
         raise click.UsageError("Say where the replays are kept: --save-to VAULT/MEMORY.")
     return address.at(None).of(None)
@@ -205,17 +207,21 @@ def _memory_of(student: str, *, save_to: str | None) -> Address:
 
 def _memory(archive: Archive, student: AnyAddress, *, save: bool, save_to: str | None) -> Address | None:
     if save_to is not None:
-        memory = Address.parse(save_to)
-        if memory.memory is None or memory.version is not None or memory.path is not None:
-            raise InvalidInput(
-                f"{memory} is no place for a replay: name a memory, as vault/memory, without a version or path"
-            )
-        return memory
+        return _named_memory(save_to)
     if not save:
         return None
     if isinstance(student, ContentAddress):
         student = archive.artifact(student).address
     return student.at(None).of(None)
+
+
+def _named_memory(text: str) -> Address:
+    memory = Address.parse(text)
+    if memory.memory is None or memory.version is not None or memory.path is not None:
+        raise InvalidInput(
+            f"{memory} is no place for a replay: name a memory, as vault/memory, without a version or path"
+        )
+    return memory
 
 
 def _write(result: ReplayResult, output: Path | None, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from engram_format.catalog import AnyArray
+from engram_format.errors import InvalidInput
 from engram_format.ports import for_minds, named
 from engram_replay import Execution, StudentSource, digest_arrays
 from engram_replay.host import Answer
@@ -44,8 +45,12 @@ async def run_again(
         ports = ports_of(session.contract)
         given = named(stimulus, ports)
         views = [for_minds(given[port.name], port, minds=minds) for port in ports if port.role == "stimulus"]
-        steps = min(len(view) for view in views)
-        stride = max(_TICK_BYTES // max(sum(view.nbytes for view in views) // max(steps, 1), 1), 1)
+        lengths = {len(view) for view in views}
+        if len(lengths) != 1 or not (steps := lengths.pop()):
+            raise InvalidInput(
+                f"the stimuli have {[len(view) for view in views]} steps: give all the same number, at least 1"
+            )
+        stride = max(_TICK_BYTES // max(sum(view.nbytes for view in views) // steps, 1), 1)
         parts = [
             await session.tick([np.ascontiguousarray(view[first : first + stride]) for view in views])
             for first in range(0, steps, stride)

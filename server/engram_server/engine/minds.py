@@ -124,8 +124,8 @@ class Minds:
         constants: Mapping[str, Scalar] | None = None,
     ) -> Artifact:
         """Keep the state of a session's minds, and the constants that they were given, as a new version of a memory."""
-        state = await session.state()
-        return await asyncio.to_thread(self._save, session, state, save_to, author, now_ns, constants or {})
+        state, steps = await session.state(), session.steps  # another thread may go on while these are kept
+        return await asyncio.to_thread(self._save, session, state, steps, save_to, author, now_ns, constants or {})
 
     async def end(self) -> None:
         """End all sessions and processes at once, and run nothing more; whoever waits for an answer gets `Unavailable`."""
@@ -165,6 +165,7 @@ class Minds:
         self,
         session: MindSession,
         state: Mapping[str, AnyArray],
+        steps: int,
         save_to: Address,
         author: str,
         now_ns: int,
@@ -180,7 +181,7 @@ class Minds:
             "replay.mode": CHECKPOINT,
             "student.sha256": session.student.sha256,
             "mind.count": session.minds,
-            "mind.step": session.steps,
+            "mind.step": steps,
             "state.sha256": digest_arrays(state),
             **{f"{CONSTANT_PREFIX}{name}": value for name, value in constants.items()},
             **session.profile,
