@@ -290,6 +290,7 @@ class MindHost:
             for session in [one for one in self._sessions if one.used < oldest and not one.is_busy]:
                 session.end(f"it was not used for {self.limits.idle_s:g} s")
             self._residents.end_unused(since=oldest)
+            await self._residents.look()
 
 
 def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | None) -> dict[str, AnyArray]:

@@ -93,9 +93,8 @@ class StudentProcess(asyncio.Protocol):
         left = any(asked.answer is not None and asked.answer.done() for asked in self._asked.values())
         return self._loop.time() - self._since if left and not self.busy else 0.0
 
-    @property
-    def private_bytes(self) -> int:
-        """Memory that this process alone holds; 0 once it is gone."""
+    def look(self) -> int:
+        """Return the bytes of memory that this process alone holds; 0 once it is gone."""
         try:
             told = Path(f"/proc/{self._newborn.pid}/smaps_rollup").read_text()
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from engram_format.errors import Exhausted, InvalidInput
 from engram_replay.loader import ORT_ERRORS, Student, reason
 
 _LOOK_S: Final = 0.05
+_NO_MEMORY: Final = re.compile(r"failed to allocate memory|bad[ _]alloc", re.IGNORECASE)
+"""How the runtime says that there is no memory; it has no error of its own for that."""
 
 
 class Calls:
@@ -64,6 +67,10 @@ class Calls:
         except ORT_ERRORS as error:
             if self._passed:
                 raise self._late(step) from error
+            if _NO_MEMORY.search(str(error)):
+                raise Exhausted(
+                    f"{self._student} asked for more memory than it may have, at step {step}: give it less at once"
+                ) from error
             raise InvalidInput(
                 f"{self._student} failed at step {step} ({reason(error)}): give it a stimulus of the shape it was made for"
             ) from error

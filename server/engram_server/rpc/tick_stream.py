@@ -242,8 +242,11 @@ class _Stream:
             )
         responses = await held.minds.tick_raw(steps, shapes, stimuli, allow_nan=self._allow_nan)
         data = held.responses.data(responses)
-        if due is None:
-            self._check_room(sum(map(len, data)), "the responses")
+        if due is None and sum(map(len, data)) > self._room:
+            # The step is taken and nobody can be told what came of it: such minds are not gone on with.
+            del self._sessions[step.session]
+            await held.minds.close()
+            self._check_room(sum(map(len, data)), "the session is ended: the responses")
         return pb.TickResponse(
             stepped=pb.TickResponse.Stepped(
                 step=held.minds.steps, responses=data, shapes=held.responses.told(responses)
