@@ -30,6 +30,8 @@ def scripts(test_set: Path, folders: list[str]) -> list[list[str]]:
         ["folder.py"],
         ["deposit_restore.py", "--megabytes", "128"],
         ["chunking.py"],
+        ["replay.py"],
+        ["different_minds.py"],
     ]
 
 

@@ -54,7 +54,9 @@ def main() -> None:
         archive = held.enter_context(engram_client.open(url))
         many_minds(archive, rounds=options.rounds, steps=options.steps)
         one_stream_each(url, rounds=options.rounds, steps=options.steps // 10)
-        whole_replay(archive, student, rounds=options.rounds)
+        whole_replay(archive, student, rounds=options.rounds, through="gRPC, stimulus and outputs included")
+        with engram_client.open(work / "archive", identity=work / "identity.txt") as embedded:
+            whole_replay(embedded, student, rounds=options.rounds, through="the embedded door")
         first_output(archive, student, work, rounds=options.rounds)
         if not options.without_peers:
             folder = (options.folder or work / "peers").resolve()
@@ -183,8 +185,8 @@ def rest(minds: int = 1) -> _Floats:
     return np.zeros((1, minds, replay_models.SIZES["gru"]), np.float32)
 
 
-def whole_replay(archive: Archive, student: Path, *, rounds: int) -> None:
-    """Compare a replay of 10,000 steps through the service with one call of the runtime."""
+def whole_replay(archive: Archive, student: Path, *, rounds: int, through: str) -> None:
+    """Compare a replay of 10,000 steps through a door with one call of the runtime."""
     stimulus = noise(WHOLE_STEPS, replay_models.CHANNELS)
     alone = session(student)
     expected = alone.run(["y"], {"x": stimulus[:, None], "h0": rest()})[0][:, 0]
@@ -201,7 +203,7 @@ def whole_replay(archive: Archive, student: Path, *, rounds: int) -> None:
             raise SystemExit("the replay has other bits than the runtime")
     # The first replay loads the student; the others find it loaded.
     print(
-        f"replay of {WHOLE_STEPS} steps {statistics.median(ours[1:]) * 1e3:5.0f} ms, over the runtime alone: "
+        f"replay of {WHOLE_STEPS} steps through {through} {statistics.median(ours[1:]) * 1e3:5.0f} ms, over the runtime alone: "
         f"{verdict(statistics.median(ratios[1:]), at_most=1.1)}; the same bits",
         flush=True,
     )
