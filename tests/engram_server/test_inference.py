@@ -27,8 +27,8 @@ from engram_server.rpc.serve import MAX_MESSAGE, serving
 
 Code = grpc.StatusCode
 
-GRU, RESERVOIR, TCN, WINDOW, RATED, BROKEN = (
-    f"vault/memory:{name}.onnx" for name in ("gru", "reservoir", "tcn", "window", "rated", "broken")
+GRU, RESERVOIR, WIDE, TCN, WINDOW, RATED, BROKEN = (
+    f"vault/memory:{name}.onnx" for name in ("gru", "reservoir", "wide", "tcn", "window", "rated", "broken")
 )
 
 
@@ -55,6 +55,7 @@ def served(config: ServeConfig | None = None):
     networks = {
         "gru.onnx": students.gru(stimuli=4, hidden=8, responses=3),
         "reservoir.onnx": students.reservoir(stimuli=4, hidden=8, responses=3),
+        "wide.onnx": students.reservoir(stimuli=4, hidden=300, responses=3),
         "tcn.onnx": students.tcn(channels=4, layers=2),
         "window.onnx": students.transformer(channels=4, window=6, width=8, heads=2, layers=1),
         "rated.onnx": students.rated(),
@@ -321,12 +322,12 @@ def test_a_start_that_fails_leaves_the_sequence_as_it_was(service):
 
 
 def test_a_sequence_whose_step_was_taken_and_cannot_be_told_has_ended(service):
-    many = noise(1_600_000, 4)  # minds whose responses fit into a message, and not with their states beside them
-    service.infer(step(RESERVOIR, "wide", many, start=True))
-    code, message = service.refused(step(RESERVOIR, "wide", many, outputs=["y", "h1"]))
+    many = noise(60_000, 4)  # minds whose responses fit into a message, and not with their states beside them
+    service.infer(step(WIDE, "wide", many, start=True))
+    code, message = service.refused(step(WIDE, "wide", many, outputs=["y", "h1"]))
     assert code is Code.RESOURCE_EXHAUSTED
     assert "one response holds" in message
-    code, message = service.refused(step(RESERVOIR, "wide", many))
+    code, message = service.refused(step(WIDE, "wide", many))
     assert code is Code.INVALID_ARGUMENT
     assert "has not begun, or ended" in message
 
