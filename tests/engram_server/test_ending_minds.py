@@ -28,7 +28,7 @@ X = np.ones((1, 1, 1), np.float32)
 NETWORKS = {"products": net.squares(2_000, 1_024).SerializeToString()}
 
 
-@pytest.mark.parametrize("way", ["replay", "tick", "infinitely many"])
+@pytest.mark.parametrize("way", ["replay", "tick", pytest.param("infinitely many", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_service_stops_in_time_although_a_network_has_no_end(network: str, way: str) -> None:
     place = archives.Place().create()

@@ -30,26 +30,21 @@ def user(tmp_path_factory) -> User:
     return user
 
 
-def test_a_batch_on_ray_is_kept_and_has_the_bits_of_replays_here(user):
-    stimuli = [part for number in range(3) for part in ("--stimulus", f"lab/cells:stimuli/{number}.npy")]
-    told = json.loads(user.runs("replay", STUDENT, *stimuli, "--engine", "ray", "--json").out)
-    assert sorted(one["stimulus"] for one in told["replays"]) == stimuli[1::2]
-    for one in told["replays"]:
+def test_a_batch_on_ray_is_kept_with_the_bits_of_replays_here_and_what_fails_is_told(user):
+    wanted = [f"lab/cells:stimuli/{number}.npy" for number in range(3)]
+    stimuli = [part for one in (*wanted, "lab/cells:no-such.npy") for part in ("--stimulus", one)]
+    told = json.loads(user.runs("replay", STUDENT, *stimuli, "--engine", "ray", "--json", status=1).out)["replays"]
+    kept = [one for one in told if one["saved"]]
+    assert sorted(one["stimulus"] for one in kept) == wanted
+    (failed,) = (one for one in told if not one["saved"])
+    assert failed["stimulus"] == "lab/cells:no-such.npy"
+    assert "no-such.npy" in failed["failure"]
+    for one in kept:
         user.runs("restore", one["saved"], user.home / "cluster.npz", "--force")
         user.runs("replay", STUDENT, "--stimulus", one["stimulus"], "-o", user.home / "here.npz", "--force")
         cluster, here = ((user.home / name).read_bytes() for name in ("cluster.npz", "here.npz"))
         assert np.load(io.BytesIO(cluster))["y"].tobytes() == np.load(io.BytesIO(here))["y"].tobytes()
-        assert "bit" in user.runs("replay", "verify", one["saved"]).out.split()
-
-
-def test_what_fails_on_ray_is_told_and_the_rest_is_kept(user):
-    done = user.runs(
-        *("replay", STUDENT, "--engine", "ray", "--stimulus", "lab/cells:stimuli/0.npy"),
-        *("--stimulus", "lab/cells:no-such.npy"),
-        status=1,
-    )
-    assert "lab/cells@" in done.out
-    assert "failed  lab/cells:no-such.npy" in done.err
+    assert "bit" in user.runs("replay", "verify", kept[0]["saved"]).out.split()
 
 
 def test_files_of_this_machine_are_refused(user):
