@@ -44,10 +44,14 @@ def sized(attacks: Sequence[Attack]) -> dict[str, tuple[Attack, bytes]]:
 
 
 def one_of_each() -> list[Attack]:
-    """Return the first attack that each rule refuses, and the first that does each thing where none does."""
+    """Return the first attack that each rule refuses, and the first that fails in each way where none does.
+
+    Those that only take time are left to the nightly run.
+    """
     found: dict[tuple[str | None, str], Attack] = {}
     for attack in ATTACKS:
-        found.setdefault((attack.rule, attack.does), attack)
+        if not attack.does.endswith("takes time"):
+            found.setdefault((attack.rule, attack.does), attack)
     return list(found.values())
 
 
