@@ -19,6 +19,7 @@ from engram_replay.wire import MAX_HEAD_BYTES, Frames, Op, pack_arrays, pack_fra
 
 _GRACE_S: Final = 2.0
 """How long after its deadline a process may still say that it has passed."""
+_LARGE_BYTES: Final = 1 << 20
 _FAILED_BYTES: Final = 16 << 10
 """The largest answer that tells of a failure."""
 SMALL_BYTES: Final = MAX_HEAD_BYTES + 1024
@@ -220,7 +221,9 @@ class StudentProcess(asyncio.Protocol):
         due = self._since + asked.limit_s + _GRACE_S
         if self._watch is None or due < self._watch.when():
             self._look_at(due)
-        self._transport.write(b"".join(pieces))
+        # A few large pieces are not copied together; many small ones go in one call of the system.
+        for piece in pieces if sum(map(len, pieces)) > _LARGE_BYTES else [b"".join(pieces)]:
+            self._transport.write(piece)
 
     def _look_at(self, moment: float) -> None:
         if self._watch is not None:
