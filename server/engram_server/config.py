@@ -62,9 +62,11 @@ class ServeConfig:
         for name in ("workers", "calls", "streams", "inline_bytes", "sessions", "sequences"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least 1")
-        for name in ("student_memory_bytes", "memory_budget_bytes"):
-            if getattr(self, name) < _LEAST_BYTES:
-                raise InvalidInput(f"{name} of a service is {getattr(self, name)}: give at least {_LEAST_BYTES}")
+        for what, size in (("one student", self.student_memory_bytes), ("all students", self.memory_budget_bytes)):
+            if size < _LEAST_BYTES:
+                raise InvalidInput(
+                    f"the memory of {what} is {size} bytes, too little for any: give at least {_LEAST_BYTES >> 20}MiB"
+                )
         if not 0 < self.minds_idle_s < math.inf:
             raise InvalidInput(f"minds may be left alone for {self.minds_idle_s} s: give more than 0")
         if not self.grace_s >= 0:
