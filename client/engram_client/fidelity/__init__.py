@@ -1,0 +1,1 @@
+"""Students from recordings, and proof of likeness: use cases over any archive, computed where they are asked for."""
