@@ -196,7 +196,8 @@ class Clock:
     def bin_edges(self, start_s: float, bins: int, bin_s: float) -> F64:
         """Return where bins begin and end, `bins` + 1 numbers, counted in samples."""
         if self._edges is None:
-            return _snapped((start_s - self._start) * self._rate + np.arange(bins + 1) * (bin_s * self._rate))
+            steps = np.arange(bins + 1, dtype=np.float64)
+            return _snapped((start_s - self._start) * self._rate + steps * (bin_s * self._rate))
         places = np.arange(self.samples + 1, dtype=np.float64)
         edges: F64 = np.interp(start_s + np.arange(bins + 1) * bin_s, self._edges, places).astype(np.float64)
         return _snapped(edges)

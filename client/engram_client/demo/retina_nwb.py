@@ -9,6 +9,7 @@ The same versions of pynwb, hdmf, h5py and zlib write the same bytes; the tests 
 
 from __future__ import annotations
 
+import importlib
 import sys
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,9 +203,13 @@ def _packed(data: NDArray[np.generic], *, chunks: tuple[int, ...]) -> object:
 @contextmanager
 def _counted_ids() -> Iterator[None]:
     """Let objects of an NWB file have ids that count up, in place of random ones, while the block lasts."""
-    numbers = iter(range(sys.maxsize))
-    with patch("hdmf.container.uuid4", lambda: uuid.uuid5(_NAMESPACE, str(next(numbers)))):
+    names = vars(importlib.import_module("hdmf.container"))
+    before, numbers = names["uuid4"], iter(range(sys.maxsize))
+    names["uuid4"] = lambda: uuid.uuid5(_NAMESPACE, str(next(numbers)))
+    try:
         yield
+    finally:
+        names["uuid4"] = before
 
 
 if __name__ == "__main__":
