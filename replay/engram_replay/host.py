@@ -16,9 +16,10 @@ from engram_format.encoding import Encodable
 from engram_format.errors import Exhausted, FormatError, InvalidInput, Unavailable
 from engram_replay.contract import Contract
 from engram_replay.execution import Execution, Form
-from engram_replay.process import SMALL_S
+from engram_replay.handing import Handing
+from engram_replay.process import SMALL_S, StudentProcess
 from engram_replay.refusal import plain
-from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in
+from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in, too_large
 from engram_replay.session import MindSession
 from engram_replay.wire import Op, scalars, under
 
@@ -148,31 +149,20 @@ class MindHost:
         Raises as `replay` does.
         """
         self._keep_sweeping()
-        networks: list[bytes] = []
-        total = 0
-        for student in students:
-            networks.append(await asyncio.to_thread(student.read))
-            total += len(networks[-1])
-            if total > self.limits.student_bytes:
-                raise Exhausted(
-                    f"the students have more than {self.limits.student_bytes} bytes together, the bound of what is loaded: "
-                    "make smaller groups"
-                )
         limit_s = self.limits.call_s
         head: dict[int, Encodable] = {
             1: limit_s,
-            2: [len(data) for data in networks],
             3: dict(Execution().to_fields()),
             4: [contract_in(student.told) for student in students],
             5: self.limits.allow_loops,
         }
         process = await self._residents.process(what="a group of students")
         try:
+            await self._give_all(students, process)
             fields, arrays = await process.ask(
                 Op.GROUP,
                 head,
                 _given(stimulus, None),
-                rest=networks,
                 limit_s=limit_s + self.limits.load_s,
                 most_bytes=self.limits.answer_bytes,
             )
@@ -210,14 +200,15 @@ class MindHost:
         """
         chosen = Execution()
         self._keep_sweeping()
-        data = await asyncio.to_thread(student.read)
+        network = await Handing.begin(student.read)
         resident = await self._residents.borrow(student, chosen)
         try:
+            most = self.limits.student_bytes
+            await network.give_to(resident.process, most_bytes=most, too_large=too_large(student, most))
             _, outputs = await resident.process.ask(
                 Op.REFERENCE,
                 {1: limit_s},
                 _given(stimulus, initial_state),
-                rest=[data],
                 limit_s=limit_s,
                 most_bytes=self.limits.answer_bytes,
             )
@@ -225,6 +216,21 @@ class MindHost:
         finally:
             # The evaluator holds every operator of the standard: no later replay needs that.
             resident.process.finish(Unavailable("the reference evaluator is done"))
+
+    async def _give_all(self, students: Sequence[StudentSource], process: StudentProcess) -> None:
+        """Give a process the networks of a group; raises `Exhausted` where they are too large together."""
+        most = left = self.limits.student_bytes
+        for number, student in enumerate(students):
+            network = await Handing.begin(student.read)
+            await network.give_to(
+                process,
+                number=number,
+                most_bytes=left,
+                too_large=Exhausted(
+                    f"the students have more than {most} bytes together, the bound of what is loaded: make smaller groups"
+                ),
+            )
+            left -= network.size
 
     def let_go(self, student: StudentSource, *, execution: Execution | None = None) -> None:
         """End a student's process if no session uses it, sooner than time or the budget would."""

@@ -110,6 +110,8 @@ def load_network(data: bytes, execution: Execution, *, what: str) -> onnxruntime
     except ORT_ERRORS as error:
         raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
     session.disable_fallback()
+    # The runtime's wrapper keeps the network beside what it made of it, to make it anew for another provider: we never do.
+    session._model_bytes = None
     return session
 
 

@@ -12,6 +12,7 @@ from engram_format.encoding import Encodable
 from engram_format.errors import EngramError, Exhausted, FormatError, Unavailable
 from engram_replay.contract import CONTRACT_PREFIX, Contract
 from engram_replay.execution import Execution
+from engram_replay.handing import Handing, Parts
 from engram_replay.nursery import Nursery
 from engram_replay.process import StudentProcess
 from engram_replay.wire import Op, scalars
@@ -54,8 +55,11 @@ class StudentSource:
     """A student that can be loaded: its digest, and how to get its bytes when they are needed."""
 
     sha256: str
-    read: Callable[[], bytes]
-    """Called on a thread of its own, at most once for each loading."""
+    read: Callable[[], Parts]
+    """Returns the network's bytes, whole or as parts that follow one another.
+
+    Called on a thread, at most once for each loading; so is each part asked for, by one thread at a time.
+    """
     told: Mapping[str, Scalar] = field(default_factory=dict)
     """The artifact's metadata; a contract in it has precedence over what the network tells."""
 
@@ -187,10 +191,12 @@ class Residents:
         self._make_room()
         self._loading += 1
         try:
-            data = await asyncio.to_thread(student.read)
+            network = await Handing.begin(student.read)  # what cannot be read needs no process
             process = await self.process(what=student.name)
             try:
-                return await self._settle(process, student, data, execution)
+                most = self._limits.student_bytes
+                await network.give_to(process, most_bytes=most, too_large=too_large(student, most))
+                return await self._settle(process, student, network.size, execution)
             except BaseException:
                 process.finish(Unavailable(f"{student.name} was not loaded"))
                 raise
@@ -216,25 +222,20 @@ class Residents:
         return await StudentProcess.start(self._nursery, memory_bytes=self._limits.memory_bytes, what="a student")
 
     async def _settle(
-        self, process: StudentProcess, student: StudentSource, data: bytes, execution: Execution
+        self, process: StudentProcess, student: StudentSource, size: int, execution: Execution
     ) -> Resident:
-        """Give a process its student."""
-        if len(data) > self._limits.student_bytes:
-            raise Exhausted(
-                f"{student.name} has {len(data)} bytes and at most {self._limits.student_bytes} are loaded: "
-                "raise the bound to replay it"
-            )
+        """Have a process load the student of `size` bytes that it was given."""
         head: dict[int, Encodable] = {
             1: dict(contract_in(student.told)),
             2: dict(execution.to_fields()),
             3: self._limits.allow_loops,
         }
-        fields, _ = await process.ask(Op.LOAD, head, rest=[data], limit_s=self._limits.load_s)
+        fields, _ = await process.ask(Op.LOAD, head, limit_s=self._limits.load_s)
         with process.believing():
             contract = Contract.from_metadata(scalars(fields.mapping(1)))
             if contract is None:
                 raise FormatError("a student without a contract")
-            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * len(data))
+            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * size)
 
     def _make_room(self) -> None:
         """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
@@ -272,6 +273,13 @@ class Residents:
         self._idle = {
             key: alive for key, idle in self._idle.items() if (alive := [one for one in idle if not one.process.ended])
         }
+
+
+def too_large(student: StudentSource, most_bytes: int) -> Exhausted:
+    """Return the error of a student that has more bytes than may be loaded."""
+    return Exhausted(
+        f"{student.name} has more than {most_bytes} bytes, the bound of what is loaded: raise the bound to replay it"
+    )
 
 
 def _lives(task: asyncio.Task[Resident]) -> bool:

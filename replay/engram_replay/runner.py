@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from typing import Final
 
 import numpy as np
@@ -124,6 +125,8 @@ class Runner:
         self._gate = GateLimits()
         self._network = b""
         """The network's bytes, where they are needed again."""
+        self._arriving: dict[int, BytesIO] = {}
+        """Networks that arrive in parts, each held once: what a `BytesIO` has grown to is handed out without a copy."""
         self._sessions: dict[int, Rows] = {}
 
     def serve(self) -> None:
@@ -170,9 +173,12 @@ class Runner:
     def _done(self, frame: Frame) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
         fields, arrays, rest = unpack_arrays(frame.body, what="a request", known=range(8))
         match frame.op:
+            case Op.PART:
+                self._arriving.setdefault(fields.integer(1), BytesIO()).write(rest)
+                return {}, {}
             case Op.LOAD:
                 self._gate = GateLimits(allow_loops=fields.flag(3))
-                return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
+                return self._load(self._arrived(), fields.mapping(1), fields.mapping(2)), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self._loaded.rows(
                     minds=fields.integer(2), constants=scalars(fields.mapping(3)), initial_state=arrays
@@ -192,15 +198,19 @@ class Runner:
             case Op.REPLAY:
                 return self._replay(arrays, limit_s=fields.number(1))
             case Op.GROUP:
-                sizes = [size for size in fields.array(2) if isinstance(size, int)]
                 execution = Execution.from_fields(scalars(fields.mapping(3)))
                 told = [_scalars_of(one) for one in fields.array(4)]
+                networks = [self._arrived(number) for number in range(len(told))]
                 gate = GateLimits(allow_loops=fields.flag(5))
-                return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1), gate=gate)
+                return _group(networks, told, arrays, execution=execution, limit_s=fields.number(1), gate=gate)
             case Op.REFERENCE:
-                return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
+                return {}, self._reference(self._arrived(), arrays, limit_s=fields.number(1))
             case _:
                 raise InvalidInput(f"there is no request {frame.op}: another version's process was asked")
+
+    def _arrived(self, number: int = 0) -> bytes:
+        """Take a network that has arrived; nothing where no part of it did."""
+        return self._arriving.pop(number, BytesIO()).getvalue()
 
     @property
     def _loaded(self) -> Ensemble:
@@ -363,8 +373,7 @@ class Runner:
 
 
 def _group(
-    rest: memoryview,
-    sizes: Sequence[int],
+    networks: Sequence[bytes],
     told: Sequence[Mapping[str, Scalar]],
     arrays: Mapping[str, AnyArray],
     *,
@@ -372,14 +381,9 @@ def _group(
     limit_s: float,
     gate: GateLimits,
 ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
-    """Run several students whose networks follow one another in `rest`; arrays under `s:` are the stimulus."""
+    """Run several students; arrays under `s:` are the stimulus."""
     from engram_replay.group import run_group  # only a group needs it
 
-    networks: list[bytes] = []
-    at = 0
-    for size in sizes:
-        networks.append(bytes(rest[at : at + size]))
-        at += size
     done = run_group(networks, told, under("s:", arrays), execution=execution, limit_s=limit_s, gate=gate)
     pairs = list(zip(done.students, done.replays, strict=True))
     receipts: list[Encodable] = [dict(receipt(student, replay, done.execution)) for student, replay in pairs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -202,17 +202,25 @@ class Minds:
 def source_of(archive: Archive, artifact: Artifact, *, limit: int) -> StudentSource:
     """Return how a student is loaded; its bytes are decrypted into memory and never touch a disk."""
 
-    def read() -> bytes:
-        data = read_whole(archive, artifact, limit=limit)
-        if hashlib.sha256(data).hexdigest() != artifact.sha256:
+    def read() -> Iterator[bytes]:
+        check_size(artifact, limit=limit)
+        digest = hashlib.sha256()
+        for part in archive.read(artifact.address):
+            digest.update(part)
+            yield part
+        if digest.hexdigest() != artifact.sha256:
             raise AssertionError("a whole read is checked against the artifact's digest")
-        return data
 
     return StudentSource(artifact.sha256, read, artifact.metadata)
 
 
 def read_whole(archive: Archive, artifact: Artifact, *, limit: int) -> bytes:
     """Read an artifact whole, if it may be held in memory."""
+    check_size(artifact, limit=limit)
+    return b"".join(archive.read(artifact.address))
+
+
+def check_size(artifact: Artifact, *, limit: int) -> None:
+    """Raise `Exhausted` for an artifact of more bytes than a replay takes."""
     if artifact.size > limit:
         raise Exhausted(f"{artifact.address} has {artifact.size} bytes; a replay takes at most {limit}")
-    return b"".join(archive.read(artifact.address))
