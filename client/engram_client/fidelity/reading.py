@@ -188,9 +188,12 @@ def _trials(source: _Source, clock: Clock, *, bin_s: float, warn: Warn) -> tuple
     repeats = _numbers(source, table, "repeat") if "repeat" in table.columns else None
     if repeats is not None and (repeats != np.floor(repeats)).any():
         raise InvalidInput(f"the trials of {source.name} have repeats that are no whole numbers: count them from 0")
+    late = (stops > clock.stop_s + _ON_GRID * bin_s) & (starts < clock.stop_s)
+    for row in np.flatnonzero(late).tolist():
+        warn(f"trial {row} of {source.name} outlasts the stimulus, which ends at {clock.stop_s:g} s, and is cut there")
     return presentations(
         starts.tolist(),
-        np.minimum(stops, np.where(starts < clock.stop_s, clock.stop_s, stops)).tolist(),
+        np.where(late, clock.stop_s, stops).tolist(),
         bin_s=bin_s,
         stimulus_ids=_texts(table, "stimulus_id"),
         repeats=None if repeats is None else [int(repeat) for repeat in repeats],

@@ -33,10 +33,11 @@ _INTERVAL: Final = 1e-6
 class ArchiveStudent:
     """A student in an archive as a `RateResponder`: it answers from the state of rest, in counts per bin.
 
-    Its response is the one that its contract says to be `rate` or `bernoulli`, else the one in Hz, else the only one; `response`
-    names another. A rate in Hz, by its unit or by a name such as `rate_hz`, is multiplied by the bin. Of a student without noise of its own all repeats have the same
-    expectation, so that one mind runs, and repeat `r` is drawn as the engine draws for mind `r`. A student with an input of
-    role `noise` draws inside its network, each repeat a mind with noise of its own; its counts are its output `spikes`.
+    Its response is the one that its contract says to be `rate` or `bernoulli`, else the one in Hz, else the only one;
+    `response` names another. A rate in Hz, by its unit or by a name such as `rate_hz`, is multiplied by the bin. Of a student
+    without noise of its own all repeats have the same expectation, so that one mind runs, and repeat `r` is drawn as the engine
+    draws for mind `r`. A student with an input of role `noise` draws inside its network, each repeat a mind with noise of its
+    own; its counts are its output `spikes`.
     """
 
     def __init__(self, archive: Archive, address: AnyAddress, *, bin_s: float, response: str | None = None) -> None:
