@@ -11,6 +11,7 @@ import numpy as np
 
 from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
+from engram_format.exactness import holds_exactly
 
 PortRole = Literal["stimulus", "constant", "state", "response"]
 
@@ -152,18 +153,9 @@ def held_exactly(array: AnyArray, port: MindPort) -> AnyArray:
     """Return the array in the port's type and in C order; raises `InvalidInput` where a value would change."""
     if array.dtype.kind not in "biuf":
         raise InvalidInput(f"{port.role} {port} takes numbers, not {array.dtype}: convert the array first")
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        cast = np.ascontiguousarray(array, dtype=port.dtype).reshape(array.shape)
-        same = np.can_cast(array.dtype, port.dtype, "safe") or _equal(array, cast)
-    if not same:
+    if not holds_exactly(array, port.dtype):
         raise InvalidInput(
             f"{port.role} {port} does not hold the {array.dtype.name} given without rounding: "
             f"convert it with .astype({port.dtype.name!r})"
         )
-    return cast
-
-
-def _equal(array: AnyArray, cast: AnyArray) -> bool:
-    # The way back too: 2**24 + 1 as float32 compares equal to itself in no type but its own.
-    back = cast.astype(array.dtype)
-    return bool(np.array_equal(array, back, equal_nan=array.dtype.kind == "f" and cast.dtype.kind == "f"))
+    return np.ascontiguousarray(array, dtype=port.dtype).reshape(array.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, Self
 
 from engram_format.errors import Exhausted
 from engram_replay.process import SMALL_S, StudentProcess
@@ -19,22 +19,23 @@ _PART_BYTES: Final = 1 << 20
 class Handing:
     """One network that is being handed on. Used once, by one task."""
 
-    def __init__(self, parts: Iterator[bytes | memoryview], first: bytes | memoryview) -> None:
-        self._parts = parts
-        self._part = first
+    def __init__(self, read: Callable[[], Parts]) -> None:
+        self._read = read
+        self._parts: Iterator[bytes | memoryview] = iter(())
+        self._part: bytes | memoryview = b""
         self.size = 0
         """How many bytes were handed on."""
 
-    @staticmethod
-    async def begin(read: Callable[[], Parts]) -> Handing:
+    async def begin(self) -> Self:
         """Read the first part, on a thread as all others; raises what reading raises."""
 
-        def begun() -> Handing:
-            network = read()
-            parts = iter([network] if isinstance(network, bytes) else network)
-            return Handing(parts, _gathered(parts))
+        def begun() -> bytes | memoryview:
+            network = self._read()
+            self._parts = iter([network] if isinstance(network, bytes) else network)
+            return _gathered(self._parts)
 
-        return await asyncio.to_thread(begun)
+        self._part = await asyncio.to_thread(begun)
+        return self
 
     async def give_to(self, process: StudentProcess, *, number: int = 0, most_bytes: int, too_large: Exhausted) -> None:
         """Give a process the network, as the one that later requests know by `number`.

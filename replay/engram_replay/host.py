@@ -200,7 +200,7 @@ class MindHost:
         """
         chosen = Execution()
         self._keep_sweeping()
-        network = await Handing.begin(student.read)
+        network = await Handing(student.read).begin()
         resident = await self._residents.borrow(student, chosen)
         try:
             most = self.limits.student_bytes
@@ -221,7 +221,7 @@ class MindHost:
         """Give a process the networks of a group; raises `Exhausted` where they are too large together."""
         most = left = self.limits.student_bytes
         for number, student in enumerate(students):
-            network = await Handing.begin(student.read)
+            network = await Handing(student.read).begin()
             await network.give_to(
                 process,
                 number=number,

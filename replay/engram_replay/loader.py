@@ -21,7 +21,6 @@ from engram_replay.refusal import CONTRACT_RULE, Refused
 from engram_replay.signature import Signature, Tensor, read_signature
 from engram_replay.told import Told
 
-_MAX_BYTES = 512 << 20
 _LIMITS = GateLimits()
 ORT_ERRORS = (
     ort.EPFail,
@@ -68,7 +67,7 @@ def load_student(
     *,
     told: Mapping[str, Scalar] | None = None,
     execution: Execution | None = None,
-    max_bytes: int = _MAX_BYTES,
+    max_bytes: int = _LIMITS.max_bytes,
     limits: GateLimits = _LIMITS,
 ) -> Student:
     """Load an ONNX network.

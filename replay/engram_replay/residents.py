@@ -107,7 +107,9 @@ class Residents:
         self._nursery = Nursery()
         self._shared: dict[Key, asyncio.Task[Resident]] = {}
         self._idle: dict[Key, list[Resident]] = {}
-        self._loading = 0
+        self._lent: set[Resident] = set()
+        """Students that one replay each has for itself."""
+        self._arriving: set[Handing] = set()
         """Students on their way."""
         self._spare: asyncio.Task[StudentProcess] | None = None
         """A process that is ready for the next student: making one takes longer than loading a student."""
@@ -140,14 +142,17 @@ class Residents:
     async def borrow(self, student: StudentSource, execution: Execution) -> Resident:
         """Return a student that nobody else uses until it is given back."""
         idle = self._idle.get(_key(student, execution), [])
-        while idle:
+        resident = None
+        while idle and (resident is None or resident.process.ended):
             resident = idle.pop()
-            if not resident.process.ended:
-                return resident
-        return await self._load(student, execution)
+        if resident is None or resident.process.ended:
+            resident = await self._load(student, execution)
+        self._lent.add(resident)
+        return resident
 
     def give_back(self, student: StudentSource, execution: Execution, resident: Resident) -> None:
         """Keep a student that was borrowed for whoever borrows it next."""
+        self._lent.discard(resident)
         if not resident.process.ended:
             resident.touch()
             self._idle.setdefault(_key(student, execution), []).append(resident)
@@ -162,7 +167,7 @@ class Residents:
 
     async def look(self) -> None:
         """Look at how much memory each student holds, on a thread: it takes milliseconds for each."""
-        for resident in self._here():
+        for resident in [*self._here(), *self._lent]:
             resident.held_bytes = await asyncio.to_thread(resident.process.look)
 
     def end_unused(self, *, since: float) -> None:
@@ -189,9 +194,10 @@ class Residents:
 
     async def _load(self, student: StudentSource, execution: Execution) -> Resident:
         self._make_room()
-        self._loading += 1
+        network = Handing(student.read)
+        self._arriving.add(network)
         try:
-            network = await Handing.begin(student.read)  # what cannot be read needs no process
+            await network.begin()  # what cannot be read needs no process
             process = await self.process(what=student.name)
             try:
                 most = self._limits.student_bytes
@@ -201,7 +207,7 @@ class Residents:
                 process.finish(Unavailable(f"{student.name} was not loaded"))
                 raise
         finally:
-            self._loading -= 1
+            self._arriving.discard(network)
 
     async def process(self, *, what: str) -> StudentProcess:
         """Return a process without a student, to be ended by the caller, and let another one be made for the next."""
@@ -235,17 +241,19 @@ class Residents:
             contract = Contract.from_metadata(scalars(fields.mapping(1)))
             if contract is None:
                 raise FormatError("a student without a contract")
-            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * size)
+            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_estimate(size))
 
     def _make_room(self) -> None:
         """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
+        self._forget()
         here = self._here()
-        sizes = {id(one): one.held_bytes for one in here}
-        held, count = sum(sizes.values()), len(here) + self._loading
+        held = sum(one.held_bytes for one in (*here, *self._lent))
+        held += sum(_estimate(network.size) for network in self._arriving)
+        count = len(here) + len(self._lent) + len(self._arriving)
         for resident in sorted((one for one in here if not one.in_use), key=lambda one: one.used):
             if held <= self._limits.budget_bytes and count < self._limits.processes:
                 break
-            held -= sizes[id(resident)]
+            held -= resident.held_bytes
             count -= 1
             resident.process.finish(Unavailable("the student was let go of to make room: open a new session"))
         self._forget()
@@ -267,12 +275,18 @@ class Residents:
 
     def _forget(self) -> None:
         """Forget students whose processes have ended."""
+        self._lent = {resident for resident in self._lent if not resident.process.ended}
         for key, task in list(self._shared.items()):
             if task.done() and not _lives(task):
                 del self._shared[key]
         self._idle = {
             key: alive for key, idle in self._idle.items() if (alive := [one for one in idle if not one.process.ended])
         }
+
+
+def _estimate(size: int) -> int:
+    """Return about the memory, in bytes, that a student of `size` bytes takes until it is looked at."""
+    return _AT_REST_BYTES + 2 * size
 
 
 def too_large(student: StudentSource, most_bytes: int) -> Exhausted:

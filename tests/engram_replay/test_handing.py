@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -101,3 +102,30 @@ def test_a_student_whose_bytes_break_off_is_not_loaded_and_the_next_one_is():
         await host.replay(source(lambda: GRU), STIMULUS)
 
     run(scenario)
+
+
+def test_students_that_are_lent_or_on_their_way_count_in_the_budget_and_among_the_processes():
+    other = students.gru(hidden=17)
+    waiting = threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        waiting.wait(20)
+        yield other
+
+    async def scenario(host):
+        loading = asyncio.create_task(host.contract(source(slow, other)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Exhausted, match="at most 1 are loaded"):
+            await host.open(source(lambda: GRU))
+        waiting.set()
+        await loading
+        # A student that nobody uses makes room, and one that a replay has for itself does not.
+        replaying = asyncio.create_task(host.replay(source(lambda: GRU), {"": np.ones((20_000, 64), np.float32)}))
+        while not host._residents._lent:
+            await asyncio.sleep(0.001)
+        with pytest.raises(Exhausted, match="at most 1 are loaded"):
+            await host.open(source(lambda: other, other))
+        await replaying
+        await host.open(source(lambda: other, other))
+
+    run(scenario, HostLimits(processes=1))

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_STATE_BYTES: Final = 512 << 20
+_MAX_ARRAY_BYTES: Final = 512 << 20
+"""Of a stimulus, of responses, of states: what is read whole, and what it becomes."""
 CONSTANT_PREFIX: Final = "constant."
 """The entries of such an artifact's metadata that hold the constants of its minds."""
 CHECKPOINT: Final = "checkpoint"
@@ -159,7 +160,7 @@ class Minds:
             raise InvalidInput(f"{kept.address} holds no state of minds: name one that `engram mind save` has kept")
         if kept.metadata.get("student.sha256") != student.sha256:
             raise InvalidInput(f"{kept.address} is the state of another student than {student.address}: name its own")
-        return decode_stimulus(read_whole(self._archive, kept, limit=_MAX_STATE_BYTES), max_bytes=_MAX_STATE_BYTES)
+        return read_arrays(self._archive, kept)
 
     def _save(
         self,
@@ -218,6 +219,11 @@ def read_whole(archive: Archive, artifact: Artifact, *, limit: int) -> bytes:
     """Read an artifact whole, if it may be held in memory."""
     check_size(artifact, limit=limit)
     return b"".join(archive.read(artifact.address))
+
+
+def read_arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
+    """Read an artifact that holds arrays, if they may be held in memory."""
+    return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
 
 
 def check_size(artifact: Artifact, *, limit: int) -> None:

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Final
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, GroupResult, Kind, ReplayResult
 from engram_format.errors import InvalidInput
-from engram_replay import StudentSource, decode_stimulus, encode_npz
+from engram_replay import StudentSource, encode_npz
 from engram_replay.drawing import check_drawable, distributions
 from engram_replay.host import Answer
-from engram_server.engine.minds import read_whole, source_of
+from engram_server.engine.minds import read_arrays, source_of
 from engram_server.engine.sampling import contract_of, sampled
 from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
 
-_MAX_STUDENT_BYTES: Final = 256 * 2**20
-_MAX_STIMULUS_BYTES: Final = 512 * 2**20
 _TIME_LIMIT_S: Final = 120.0
 
 
@@ -41,7 +39,7 @@ def replay(
     """
     network = archive.artifact(student)
     arrays, recorded = _stimulus(archive, stimulus)
-    source = source_of(archive, network, limit=_MAX_STUDENT_BYTES)
+    source = source_of(archive, network, limit=archive.minds.limits.student_bytes)
     if sample is None:
         done = _run(archive, network, source, arrays)
     else:
@@ -70,7 +68,7 @@ def replay_group(
         raise InvalidInput("a group is of two students or more: replay a single one by itself")
     networks = [archive.artifact(student) for student in students]
     arrays, recorded = _stimulus(archive, stimulus)
-    sources = [source_of(archive, network, limit=_MAX_STUDENT_BYTES) for network in networks]
+    sources = [source_of(archive, network, limit=archive.minds.limits.student_bytes) for network in networks]
     done = archive.minds.wait(archive.minds.run_group(sources, arrays))
     saved: list[Artifact | None] = [None] * len(networks)
     if save_to is not None:
@@ -96,8 +94,7 @@ def _stimulus(
     if isinstance(stimulus, Mapping):
         return stimulus, None
     recorded = archive.artifact(stimulus)
-    data = read_whole(archive, recorded, limit=_MAX_STIMULUS_BYTES)
-    return decode_stimulus(data, max_bytes=_MAX_STIMULUS_BYTES), recorded
+    return read_arrays(archive, recorded), recorded
 
 
 def _moment(now_ns: int) -> str:

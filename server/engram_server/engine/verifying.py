@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Final
 from engram_format.address import AnyAddress, ContentAddress
 from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, OutputLikeness, ReplayVerdict
 from engram_format.errors import InvalidInput, NotFound
-from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
+from engram_replay import Execution, StudentSource, digest_arrays
 from engram_replay.drawing import DIGEST, SEED, split
 from engram_replay.host import Answer
 from engram_replay.verification import REFERENCE_BOUND, compare, profile_differences, worst
 from engram_server.engine.golden_verdict import verify_golden
 from engram_server.engine.many_minds import MANY_MINDS, run_again
-from engram_server.engine.minds import read_whole, source_of
+from engram_server.engine.minds import read_arrays, source_of
 from engram_server.engine.sampling import contract_of, drawn_again
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
 
-_MAX_STUDENT_BYTES: Final = 256 * 2**20
-_MAX_ARRAY_BYTES: Final = 512 * 2**20
 _REFERENCE_STEPS: Final = 200
 """Steps that the reference evaluator runs: it is tens of times slower than the runtime."""
 _REFERENCE_S: Final = 100.0
@@ -97,7 +95,7 @@ def _kept(archive: Archive, artifact: Artifact) -> _Kept:
         )
     network = _by_content(archive, student, what="student", of=artifact)
     recorded = _by_content(archive, stimulus[-1], what="stimulus", of=artifact)
-    outputs = _arrays(archive, artifact)
+    outputs = read_arrays(archive, artifact)
     drawn: Mapping[str, AnyArray] = {}
     if SEED in artifact.metadata:
         outputs, drawn = split(outputs)
@@ -106,8 +104,8 @@ def _kept(archive: Archive, artifact: Artifact) -> _Kept:
         outputs=outputs,
         drawn=drawn,
         network=network,
-        student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
-        stimulus=_arrays(archive, recorded),
+        student=source_of(archive, network, limit=archive.minds.limits.student_bytes),
+        stimulus=read_arrays(archive, recorded),
         execution=Execution.from_metadata(artifact.metadata),
         states=_states(archive, artifact, stimulus[:-1]),
     )
@@ -119,7 +117,7 @@ def _states(archive: Archive, artifact: Artifact, made_from: Sequence[str]) -> M
         return None
     if not made_from:
         return {}
-    return _arrays(archive, _by_content(archive, made_from[-1], what="initial state", of=artifact))
+    return read_arrays(archive, _by_content(archive, made_from[-1], what="initial state", of=artifact))
 
 
 def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Artifact:
@@ -129,10 +127,6 @@ def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Ar
         raise NotFound(
             f"the {what} of {of.address}, sha256:{sha256}, is in no vault that you can open: deposit it again to verify"
         ) from error
-
-
-def _arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
-    return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
 
 
 def _drawn_again(archive: Archive, kept: _Kept) -> tuple[Mapping[str, AnyArray], str]:
