@@ -12,7 +12,7 @@ import numpy as np
 from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
 
-PortRole = Literal["stimulus", "constant", "state", "response"]
+PortRole = Literal["stimulus", "noise", "constant", "state", "response"]
 
 ONLY_PORT: Final = ""
 """The name that stands for a student's only stimulus."""
@@ -69,6 +69,8 @@ def named(stimulus: Mapping[str, AnyArray], ports: Sequence[MindPort]) -> Mappin
     driven = {port.name: port for port in ports if port.role == "stimulus"}
     constants = {port.name: port for port in ports if port.role == "constant"}
     given = dict(stimulus)
+    if drawn := [port for port in ports if port.role == "noise" and port.name in given]:
+        raise InvalidInput(f"the stimulus has {drawn[0]}, which is noise and comes from the sampler: leave it out")
     if ONLY_PORT in given and len(driven) == 1:
         given.setdefault(next(iter(driven)), given.pop(ONLY_PORT))
     if not driven.keys() <= given.keys() <= driven.keys() | constants.keys():

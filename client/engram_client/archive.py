@@ -133,6 +133,11 @@ class Minds(Protocol):
         """The time between two steps, in seconds; `None` where nobody said."""
         ...
 
+    @property
+    def sample_seed(self) -> int | None:
+        """The seed from which the noise of the minds is drawn; `None` where the student takes none."""
+        ...
+
     def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
         """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, *step shape).
 
@@ -142,10 +147,13 @@ class Minds(Protocol):
         """
         ...
 
-    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Minds:
+    def fork(
+        self, rows: Sequence[int], *, perturbation: Perturbation | None = None, sample: int | None = None
+    ) -> Minds:
         """Return new minds that begin with the states of these minds; a mind may be taken more than once.
 
-        With a `perturbation`, each but the first of the new minds begins a little differently.
+        With a `perturbation`, each but the first of the new minds begins a little differently. Noise is drawn for a mind by its
+        place among the new minds, which so differ, from the seed of these minds or from `sample`.
         """
         ...
 
@@ -331,7 +339,8 @@ class Archive(Protocol):
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
         (the name `""` stands for the student's only input); the first axis is time. With a seed to `sample` from, counts and
-        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`.
+        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`. The
+        noise that a student takes is drawn from it too, and without it from the contract's seed.
         """
         ...
 
@@ -359,6 +368,7 @@ class Archive(Protocol):
         constants: Mapping[str, Scalar] | None = None,
         execution: Mapping[str, Scalar] | None = None,
         perturbation: Perturbation | None = None,
+        sample: int | None = None,
         allow_nan: bool = False,
     ) -> Minds:
         """Open minds of a student, each with its own state, that advance together.
@@ -367,7 +377,8 @@ class Archive(Protocol):
         of them, such as `Minds.save` makes. `minds` is by default as many as it holds, else one; the state of one mind is
         given to all. `constants` replace the student's own; `execution` chooses some of `form`, `threads`, `optimisation`
         and `prepacking`; both are by default as they were when the state was saved. `perturbation` changes the initial
-        states a little, each mind's differently but the first's, which stays. Raises `Refused` for
+        states a little, each mind's differently but the first's, which stays. `sample` is the seed from which the noise is
+        drawn that a student takes, by default that of the saved state, else of the contract. Raises `Refused` for
         a student that is not let run, `InvalidInput` where something does not fit, and `Exhausted` for too many minds.
         """
         ...

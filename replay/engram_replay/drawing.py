@@ -22,9 +22,9 @@ from engram_replay.told import Distribution
 DRAWN: Final = ".drawn"
 """Ends the names of outputs that were drawn."""
 SEED: Final = "sample.seed"
-"""The entry of a receipt that says that there are such outputs, and from which seed."""
+"""The entry of a receipt that says from which seed they were drawn, and the noise that the network took."""
 DIGEST: Final = "drawn.sha256"
-"""The entry that binds them; `outputs.sha256` binds what the network gave."""
+"""The entry that says that there are such outputs, and binds them; `outputs.sha256` binds what the network gave."""
 
 _MAX_DRAWS: Final = 1 << 29
 """Numbers that are drawn for one replay: less than a minute's work."""
@@ -35,11 +35,21 @@ def distributions(contract: Contract) -> Mapping[str, Distribution]:
     return {port.name: port.distribution for port in contract.responses}
 
 
-def check_drawable(told: Mapping[str, Distribution], *, seed: int) -> None:
-    """Raise `InvalidInput` where nothing can be drawn, before anything is run."""
+def is_drawable(told: Mapping[str, Distribution]) -> bool:
+    """Tell whether any response holds parameters that something is drawn from."""
+    return any(distribution is not Distribution.CONTINUOUS for distribution in told.values())
+
+
+def check_seed(seed: int) -> None:
+    """Raise `InvalidInput` for what is no seed."""
     if not 0 <= seed < 1 << 63:
         raise InvalidInput(f"the seed {seed} cannot be kept: give an integer from 0 to 2^63 - 1")
-    if all(distribution is Distribution.CONTINUOUS for distribution in told.values()):
+
+
+def check_drawable(told: Mapping[str, Distribution], *, seed: int) -> None:
+    """Raise `InvalidInput` where nothing can be drawn, before anything is run."""
+    check_seed(seed)
+    if not is_drawable(told):
         raise InvalidInput(
             "every response of the student is continuous, and nothing is drawn from such: say rate or bernoulli in its contract"
         )

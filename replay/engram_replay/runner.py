@@ -19,7 +19,7 @@ import onnx.helper
 import onnx.numpy_helper
 
 from engram_format.catalog import AnyArray, Scalar
-from engram_format.encoding import Encodable, Value, encode
+from engram_format.encoding import Encodable, Fields, Value, encode
 from engram_format.errors import EngramError, Exhausted, FormatError, InvalidInput, NotFound
 from engram_replay.arrays import check_finite
 from engram_replay.execution import Execution, Form
@@ -104,6 +104,7 @@ class _Asked:
     rows: Rows
     tick: Tick
     stimuli: list[AnyArray]
+    """What the network takes, noise included."""
 
     @property
     def company(self) -> tuple[object, ...]:
@@ -175,14 +176,20 @@ class Runner:
                 return self._load(bytes(rest), fields.mapping(1), fields.mapping(2)), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self._loaded.rows(
-                    minds=fields.integer(2), constants=scalars(fields.mapping(3)), initial_state=arrays
+                    minds=fields.integer(2),
+                    constants=scalars(fields.mapping(3)),
+                    initial_state=arrays,
+                    sample=_seed(fields, 4),
+                    step=fields.integer(5),
                 )
                 return {}, {}
             case Op.STATE:
                 return {}, self._loaded.state_of(self._session(fields.integer(1)))
             case Op.FORK:
                 rows = [row for row in fields.array(3) if isinstance(row, int)]
-                self._sessions[fields.integer(2)] = self._loaded.fork(self._session(fields.integer(1)), rows)
+                self._sessions[fields.integer(2)] = self._loaded.fork(
+                    self._session(fields.integer(1)), rows, sample=_seed(fields, 4)
+                )
                 return {}, {}
             case Op.CLOSE:
                 self._sessions.pop(fields.integer(1), None)
@@ -190,7 +197,7 @@ class Runner:
             case Op.INFER:
                 return {}, self._infer(arrays, limit_s=fields.number(1), allow_nan=fields.flag(2))
             case Op.REPLAY:
-                return self._replay(arrays, limit_s=fields.number(1))
+                return self._replay(arrays, limit_s=fields.number(1), sample=_seed(fields, 2))
             case Op.GROUP:
                 sizes = [size for size in fields.array(2) if isinstance(size, int)]
                 execution = Execution.from_fields(scalars(fields.mapping(3)))
@@ -198,7 +205,13 @@ class Runner:
                 gate = GateLimits(allow_loops=fields.flag(5))
                 return _group(rest, sizes, told, arrays, execution=execution, limit_s=fields.number(1), gate=gate)
             case Op.REFERENCE:
-                return {}, self._reference(bytes(rest), arrays, limit_s=fields.number(1))
+                return {}, self._reference(
+                    bytes(rest),
+                    arrays,
+                    limit_s=fields.number(1),
+                    sample=_seed(fields, 2),
+                    first_mind=fields.integer(3),
+                )
             case _:
                 raise InvalidInput(f"there is no request {frame.op}: another version's process was asked")
 
@@ -231,7 +244,7 @@ class Runner:
         }
 
     def _replay(
-        self, arrays: Mapping[str, AnyArray], *, limit_s: float
+        self, arrays: Mapping[str, AnyArray], *, limit_s: float, sample: int | None
     ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
         """Run a whole replay: arrays under `s:` are the stimulus, under `i:` the initial state."""
         ensemble = self._loaded
@@ -243,6 +256,7 @@ class Runner:
                     calls=ensemble.calls,
                     initial_state=under("i:", arrays),
                     join_steps=ensemble.joins_steps,
+                    sample=sample,
                 )
         else:
             from engram_replay.group import run_again  # only a group's replay needs it
@@ -262,7 +276,15 @@ class Runner:
         }
         return {1: dict(receipt(ensemble.student, done, self._execution))}, named
 
-    def _reference(self, data: bytes, arrays: Mapping[str, AnyArray], *, limit_s: float) -> Mapping[str, AnyArray]:
+    def _reference(
+        self,
+        data: bytes,
+        arrays: Mapping[str, AnyArray],
+        *,
+        limit_s: float,
+        sample: int | None,
+        first_mind: int,
+    ) -> Mapping[str, AnyArray]:
         """Run a whole replay by the reference evaluator; `data` are the network's bytes again."""
         from engram_replay.reference import ReferenceCalls  # loads every operator of the standard
 
@@ -276,6 +298,8 @@ class Runner:
             calls=calls,
             initial_state=under("i:", arrays),
             join_steps=ensemble.joins_steps,
+            sample=sample,
+            first_mind=first_mind,
         ).outputs
 
     def _infer(self, feed: Mapping[str, AnyArray], *, limit_s: float, allow_nan: bool) -> Mapping[str, AnyArray]:
@@ -310,6 +334,8 @@ class Runner:
                     self._fail(one.number, error)
             return
         for one, responses in zip(together, answers, strict=True):
+            if one.rows.noise is not None:
+                one.rows.noise.advance(steps)
             shapes = pack_shapes([response.shape for response in responses])
             self._send(one.number, Op.DONE, [shapes, *map(raw, responses)])
 
@@ -345,14 +371,16 @@ class Runner:
         """Return a tick with its arrays; where they do not fit, say so to who asked and return `None`."""
         try:
             tick = unpack_tick(frame.body)
-            ports = self._loaded.stimuli
-            stimuli = unpack_plain(tick.stimuli, self._loaded.dtypes)
             rows = self._session(tick.session)
+            ports = self._loaded.driven if rows.noise is None else self._loaded.stimuli
+            stimuli = unpack_plain(tick.stimuli, [port.dtype for port in ports])
             for port, array in zip(ports, stimuli, strict=True):
                 port.check(array, outer=(tick.steps, rows.minds))
             if not tick.allow_nan:
                 for port, array in zip(ports, stimuli, strict=True):
                     check_finite(port.name, array)
+            if rows.noise is not None:
+                stimuli += rows.noise.take(tick.steps)
         except FormatError as error:
             self._fail(frame.number, InvalidInput(str(error)))
         except EngramError as error:
@@ -392,6 +420,11 @@ def _group(
 
 _TRIAL_S: Final = 2.0
 """How long a student is tried when it is loaded."""
+
+
+def _seed(fields: Fields, key: int) -> int | None:
+    """Return the seed of noise, if one is told."""
+    return fields.integer(key) if fields.has(key) else None
 
 
 def _scalars_of(value: Value) -> dict[str, Scalar]:
