@@ -60,6 +60,12 @@ class Perturbation:
     """How large they are; `None` for the default."""
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InvalidInput` for what is no seed of a sampler."""
+    if not 0 <= seed < 1 << 63:
+        raise InvalidInput(f"the seed {seed} cannot be kept: give an integer from 0 to 2^63 - 1")
+
+
 def named(stimulus: Mapping[str, AnyArray], ports: Sequence[MindPort]) -> Mapping[str, AnyArray]:
     """Return the arrays of a stimulus, constants among them, by the names of the ports and in their types.
 

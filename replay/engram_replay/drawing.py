@@ -14,6 +14,7 @@ import numpy as np
 
 from engram_format.catalog import AnyArray
 from engram_format.errors import Exhausted, InvalidInput
+from engram_format.ports import check_seed
 from engram_replay.contract import Contract, Port
 from engram_replay.sampler import MAX_RATE, PIECE_RATE, draw
 from engram_replay.signature import Mode
@@ -38,12 +39,6 @@ def distributions(contract: Contract) -> Mapping[str, Distribution]:
 def is_drawable(told: Mapping[str, Distribution]) -> bool:
     """Tell whether any response holds parameters that something is drawn from."""
     return any(distribution is not Distribution.CONTINUOUS for distribution in told.values())
-
-
-def check_seed(seed: int) -> None:
-    """Raise `InvalidInput` for what is no seed."""
-    if not 0 <= seed < 1 << 63:
-        raise InvalidInput(f"the seed {seed} cannot be kept: give an integer from 0 to 2^63 - 1")
 
 
 def check_drawable(told: Mapping[str, Distribution], *, seed: int) -> None:

@@ -64,11 +64,10 @@ def golden_stimuli(contract: Contract, *, seed: int, steps: int, minds: int, fre
 
 
 async def trace(host: MindHost, student: StudentSource) -> Golden:
-    """Run a student over its golden stimulus, noise being from the same seed; constants have the contract's values, states begin
-    as zeros.
+    """Run a student over its golden stimulus; constants have the contract's values, states begin as zeros.
 
-    Of axes that the contract leaves free several lengths are tried. Raises what the host raises, `Exhausted` where it takes
-    longer than `LIMIT_S`, and `InvalidInput` where the stimulus would be too large.
+    Noise is from the seed of the stimulus. Of axes that the contract leaves free several lengths are tried. Raises what the
+    host raises, `Exhausted` where it takes longer than `LIMIT_S`, and `InvalidInput` where the stimulus would be too large.
     """
     contract = await host.contract(student)
     if unsaid := [port.name for port in contract.constants if port.value is None]:

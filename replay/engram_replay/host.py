@@ -72,7 +72,9 @@ class MindHost:
         """Open a session, loading the student if it is not loaded.
 
         States that are not given begin as zeros; `steps` are those that the minds have taken before. With a seed to `sample`
-        from, the noise that a student takes is drawn; without, it comes after the stimuli. Raises `Refused` where the gate refuses the student, `InvalidInput` where it
+        from, the noise that a student takes is drawn; without, it comes after the stimuli.
+
+        Raises `Refused` where the gate refuses the student, `InvalidInput` where it
         or the state do not fit, `Exhausted` for too many sessions or no memory.
         """
         chosen = execution or Execution()
@@ -122,7 +124,9 @@ class MindHost:
     ) -> Answer:
         """Run a student over a whole stimulus, in a process that does nothing else meanwhile.
 
-        The noise that a student takes is drawn from the seed `sample`. Raises as `open` does, and `Exhausted` past `limit_s`, by default the host's limit of a call.
+        The noise that a student takes is drawn from the seed `sample`.
+
+        Raises as `open` does, and `Exhausted` past `limit_s`, by default the host's limit of a call.
         """
         chosen = execution or Execution()
         self._keep_sweeping()
@@ -214,7 +218,9 @@ class MindHost:
     ) -> Mapping[str, AnyArray]:
         """Run a whole replay by the ONNX reference evaluator instead of the runtime; return the outputs.
 
-        Noise is drawn from the seed `sample`, as that of the minds from `first_mind` on. Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
+        Noise is drawn from the seed `sample`, as that of the minds from `first_mind` on.
+
+        Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
         """
         chosen = Execution()
         self._keep_sweeping()

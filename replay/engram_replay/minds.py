@@ -127,7 +127,8 @@ class Ensemble:
     def tick(self, sessions: Sequence[tuple[Rows, Sequence[AnyArray]]], *, steps: int) -> list[list[AnyArray]]:
         """Advance the minds of several sessions by `steps`; return the responses of each session.
 
-        Stimuli, and after them noise, are (step, mind, *step_shape) in the order of the contract, checked already; so are responses. Several
+        Stimuli, and after them noise, are (step, mind, *step_shape) in the order of the contract, checked already; responses are
+        likewise. Several
         sessions may be given only where `joins_minds`, and with equal constants and equal free axes. Where a call fails, no
         state has changed.
         """

@@ -15,8 +15,8 @@ import numpy as np
 
 from engram_format.catalog import AnyArray, Scalar
 from engram_format.errors import Exhausted, InvalidInput
+from engram_format.ports import check_seed
 from engram_replay.contract import Contract, Port
-from engram_replay.drawing import check_seed
 from engram_replay.layout import Layout
 from engram_replay.sampler import uniform_noise
 from engram_replay.signature import Mode

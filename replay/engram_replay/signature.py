@@ -96,8 +96,10 @@ def read_signature(
 
     `states` pairs the inputs that are states with their outputs, by name; an empty mapping says that there are none, `None`
     that the names tell. `constants` names those among the inputs, with what they are unless told otherwise; `None` says that
-    scalars are constants. `noise` names the inputs that the sampler gives. Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no
-    stimulus or no response remains.
+    scalars are constants. `noise` names the inputs that the sampler gives.
+
+    Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no stimulus or no response
+    remains.
     """
     pairs = pair_states(inputs, outputs, states=states)
     paired = {tensor.name for pair in pairs for tensor in (pair.before, pair.after)}

@@ -93,7 +93,9 @@ class Minds:
     ) -> MindSession:
         """Open a session of a student's minds, with the states given or kept at an address, that have taken so many steps.
 
-        Noise is drawn from the seed `sample`, else from the contract's. Raises as `MindHost.open` does, and `InvalidInput` where the state at the address is another student's.
+        Noise is drawn from the seed `sample`, else from the contract's.
+
+        Raises as `MindHost.open` does, and `InvalidInput` where the state at the address is another student's.
         """
         artifact, source = await self.source(student)
         if initial_state is None or isinstance(initial_state, Mapping):

@@ -14,9 +14,9 @@ import numpy as np
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, Scalar
 from engram_format.errors import InvalidInput
-from engram_format.ports import MindPort, Perturbation, in_order
+from engram_format.ports import MindPort, Perturbation, check_seed, in_order
 from engram_replay.contract import Contract, Port, Role
-from engram_replay.drawing import SEED, check_seed
+from engram_replay.drawing import SEED
 from engram_replay.execution import Execution
 from engram_replay.sampler import perturb
 from engram_replay.session import MindSession
@@ -48,7 +48,9 @@ async def open_session(
     """Open minds of a student, in the loop of `archive.minds`.
 
     `minds` is by default as many as the initial state holds, and one where there is none; a state of one mind is given to
-    all. Noise is drawn from the seed `sample`, else from that of the state, else from the contract's. Raises as `MindHost.open` does.
+    all. Noise is drawn from the seed `sample`, else from that of the state, else from the contract's.
+
+    Raises as `MindHost.open` does.
     """
     kept = None
     if initial_state is not None and not isinstance(initial_state, Mapping):
