@@ -197,7 +197,8 @@ class Archive(Protocol):
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
         (the name `""` stands for the student's only input); the first axis is time. With a seed to `sample` from, counts and
-        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`.
+        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`. The
+        noise that a student takes is drawn from it too, and without it from the contract's seed.
         """
         ...
 
@@ -225,6 +226,7 @@ class Archive(Protocol):
         constants: Mapping[str, Scalar] | None = None,
         execution: Mapping[str, Scalar] | None = None,
         perturbation: Perturbation | None = None,
+        sample: int | None = None,
         allow_nan: bool = False,
     ) -> Minds:
         """Open minds of a student, each with its own state, that advance together.
@@ -233,7 +235,8 @@ class Archive(Protocol):
         of them, such as `Minds.save` makes. `minds` is by default as many as it holds, else one; the state of one mind is
         given to all. `constants` replace the student's own; `execution` chooses some of `form`, `threads`, `optimisation`
         and `prepacking`; both are by default as they were when the state was saved. `perturbation` changes the initial
-        states a little, each mind's differently but the first's, which stays. Raises `Refused` for
+        states a little, each mind's differently but the first's, which stays. `sample` is the seed from which the noise is
+        drawn that a student takes, by default that of the saved state, else of the contract. Raises `Refused` for
         a student that is not let run, `InvalidInput` where something does not fit, and `Exhausted` for too many minds.
         """
         ...

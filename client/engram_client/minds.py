@@ -50,6 +50,11 @@ class Minds(Protocol):
         """The time between two steps, in seconds; `None` where nobody said."""
         ...
 
+    @property
+    def sample_seed(self) -> int | None:
+        """The seed from which the noise of the minds is drawn; `None` where the student takes none."""
+        ...
+
     def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
         """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, *step shape).
 
@@ -59,10 +64,13 @@ class Minds(Protocol):
         """
         ...
 
-    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Minds:
+    def fork(
+        self, rows: Sequence[int], *, perturbation: Perturbation | None = None, sample: int | None = None
+    ) -> Minds:
         """Return new minds that begin with the states of these minds; a mind may be taken more than once.
 
-        With a `perturbation`, each but the first of the new minds begins a little differently.
+        With a `perturbation`, each but the first of the new minds begins a little differently. Noise is drawn for a mind by its
+        place among the new minds, which so differ, from the seed of these minds or from `sample`.
         """
         ...
 

@@ -79,6 +79,10 @@ def _by_name(signature: Signature, stimulus: Mapping[str, AnyArray]) -> dict[str
     """Return what was given by the names of the inputs, exactly one array for each stimulus and constant."""
     driven = [expected.tensor for expected in signature.stimuli]
     wanted = [*driven, *signature.constants]
+    if drawn := [name for name in signature.noise if name in stimulus]:
+        raise InvalidInput(
+            f"the stimulus has {drawn[0]!r}, which is noise and comes from the sampler: leave it out, and give a seed"
+        )
     given = {**signature.values, **stimulus}
     if ONLY_STIMULUS in given and len(driven) == 1 and driven[0].name not in given:
         given[driven[0].name] = given.pop(ONLY_STIMULUS)

@@ -67,17 +67,24 @@ class MindHost:
         execution: Execution | None = None,
         constants: Mapping[str, Scalar] | None = None,
         initial_state: Mapping[str, AnyArray] | None = None,
+        sample: int | None = None,
+        steps: int = 0,
     ) -> MindSession:
         """Open a session, loading the student if it is not loaded.
 
-        States that are not given begin as zeros. Raises `Refused` where the gate refuses the student, `InvalidInput` where it
+        States that are not given begin as zeros; `steps` are those that the minds have taken before. With a seed to `sample`
+        from, the noise that a student takes is drawn; without, it comes after the stimuli.
+
+        Raises `Refused` where the gate refuses the student, `InvalidInput` where it
         or the state do not fit, `Exhausted` for too many sessions or no memory.
         """
         chosen = execution or Execution()
         resident = await self._shared(student, chosen)
-        session = self.admit(resident, minds=minds, student=student, execution=chosen)
+        session = self.admit(resident, minds=minds, student=student, execution=chosen, sample=sample, steps=steps)
         try:
-            head: dict[int, Encodable] = {1: session.number, 2: minds, 3: dict(constants or {})}
+            head: dict[int, Encodable] = {1: session.number, 2: minds, 3: dict(constants or {}), 5: steps}
+            if session.sample is not None:
+                head[4] = session.sample
             await resident.process.ask(Op.OPEN, head, initial_state, limit_s=SMALL_S)
         except BaseException:
             session.end("it was never opened")
@@ -114,8 +121,11 @@ class MindHost:
         execution: Execution | None = None,
         initial_state: Mapping[str, AnyArray] | None = None,
         limit_s: float | None = None,
+        sample: int | None = None,
     ) -> Answer:
         """Run a student over a whole stimulus, in a process that does nothing else meanwhile.
+
+        The noise that a student takes is drawn from the seed `sample`.
 
         Raises as `open` does, and `Exhausted` past `limit_s`, by default the host's limit of a call.
         """
@@ -126,7 +136,7 @@ class MindHost:
         given = _given(stimulus, initial_state)
         try:
             head, arrays = await resident.process.ask(
-                Op.REPLAY, {1: limit_s}, given, limit_s=limit_s, most_bytes=self.limits.answer_bytes
+                Op.REPLAY, _replay_head(limit_s, sample), given, limit_s=limit_s, most_bytes=self.limits.answer_bytes
             )
             with resident.process.believing():
                 answer = Answer(
@@ -193,8 +203,12 @@ class MindHost:
         *,
         initial_state: Mapping[str, AnyArray] | None = None,
         limit_s: float,
+        sample: int | None = None,
+        first_mind: int = 0,
     ) -> Mapping[str, AnyArray]:
         """Run a whole replay by the ONNX reference evaluator instead of the runtime; return the outputs.
+
+        Noise is drawn from the seed `sample`, as that of the minds from `first_mind` on.
 
         Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
         """
@@ -207,7 +221,7 @@ class MindHost:
             await network.give_to(resident.process, most_bytes=most, too_large=too_large(student, most))
             _, outputs = await resident.process.ask(
                 Op.REFERENCE,
-                {1: limit_s},
+                {**_replay_head(limit_s, sample), 3: first_mind},
                 _given(stimulus, initial_state),
                 limit_s=limit_s,
                 most_bytes=self.limits.answer_bytes,
@@ -245,7 +259,16 @@ class MindHost:
             session.end("the host was closed")
         await self._residents.close()
 
-    def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
+    def admit(
+        self,
+        resident: Resident,
+        *,
+        minds: int,
+        student: StudentSource,
+        execution: Execution,
+        sample: int | None = None,
+        steps: int = 0,
+    ) -> MindSession:
         """Return a session that has a number and a place; raises `Exhausted` where there is none."""
         if not 1 <= minds <= self.limits.minds:
             raise InvalidInput(f"{minds} minds cannot be run as one session: ask for 1 to {self.limits.minds}")
@@ -254,7 +277,14 @@ class MindHost:
         if len(self._sessions) >= self.limits.sessions:
             raise Exhausted(f"{self.limits.sessions} sessions of minds are open, the bound: close some and retry")
         session = MindSession(
-            self, resident, number=next(self._numbers), minds=minds, student=student, execution=execution
+            self,
+            resident,
+            number=next(self._numbers),
+            minds=minds,
+            student=student,
+            execution=execution,
+            sample=sample,
+            steps=steps,
         )
         self._sessions[session] = resident
         resident.sessions += 1
@@ -297,6 +327,10 @@ class MindHost:
                 session.end(f"it was not used for {self.limits.idle_s:g} s")
             self._residents.end_unused(since=oldest)
             await self._residents.look()
+
+
+def _replay_head(limit_s: float, sample: int | None) -> dict[int, Encodable]:
+    return {1: limit_s} if sample is None else {1: limit_s, 2: sample}
 
 
 def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | None) -> dict[str, AnyArray]:

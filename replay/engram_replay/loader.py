@@ -97,7 +97,11 @@ def load_student(
         raise Refused(f"the contract does not fit {what}: {error}", rule=CONTRACT_RULE) from error
     paired = {port.name: port.after for port in contract.states}
     signature = read_signature(
-        inputs, outputs, states=paired, constants={port.name: port.array for port in contract.constants}
+        inputs,
+        outputs,
+        states=paired,
+        constants={port.name: port.array for port in contract.constants},
+        noise=[port.name for port in contract.noise],
     )
     return Student(sha256, signature, contract, session)
 

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Final
 
 from engram_format.catalog import AnyArray, Scalar
-from engram_format.encoding import Encodable, Value
+from engram_format.encoding import Encodable, Fields, Value
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay.arrays import check_finite
 from engram_replay.execution import Execution, Form
@@ -64,14 +64,20 @@ class Requests:
                 return self._load(self._arrived(), fields.mapping(1), fields.mapping(2)), {}
             case Op.OPEN:
                 self._sessions[fields.integer(1)] = self.loaded.rows(
-                    minds=fields.integer(2), constants=scalars(fields.mapping(3)), initial_state=arrays
+                    minds=fields.integer(2),
+                    constants=scalars(fields.mapping(3)),
+                    initial_state=arrays,
+                    sample=_seed(fields, 4),
+                    step=fields.integer(5),
                 )
                 return {}, {}
             case Op.STATE:
                 return {}, self.loaded.state_of(self.session(fields.integer(1)))
             case Op.FORK:
                 rows = [row for row in fields.array(3) if isinstance(row, int)]
-                self._sessions[fields.integer(2)] = self.loaded.fork(self.session(fields.integer(1)), rows)
+                self._sessions[fields.integer(2)] = self.loaded.fork(
+                    self.session(fields.integer(1)), rows, sample=_seed(fields, 4)
+                )
                 return {}, {}
             case Op.CLOSE:
                 self._sessions.pop(fields.integer(1), None)
@@ -79,7 +85,7 @@ class Requests:
             case Op.INFER:
                 return {}, self._infer(arrays, limit_s=fields.number(1), allow_nan=fields.flag(2))
             case Op.REPLAY:
-                return self._replay(arrays, limit_s=fields.number(1))
+                return self._replay(arrays, limit_s=fields.number(1), sample=_seed(fields, 2))
             case Op.GROUP:
                 execution = Execution.from_fields(scalars(fields.mapping(3)))
                 told = [_scalars_of(one) for one in fields.array(4)]
@@ -87,7 +93,13 @@ class Requests:
                 gate = GateLimits(allow_loops=fields.flag(5))
                 return _group(networks, told, arrays, execution=execution, limit_s=fields.number(1), gate=gate)
             case Op.REFERENCE:
-                return {}, self._reference(self._arrived(), arrays, limit_s=fields.number(1))
+                return {}, self._reference(
+                    self._arrived(),
+                    arrays,
+                    limit_s=fields.number(1),
+                    sample=_seed(fields, 2),
+                    first_mind=fields.integer(3),
+                )
             case _:
                 raise InvalidInput(f"there is no request {frame.op}: another version's process was asked")
 
@@ -112,7 +124,7 @@ class Requests:
         }
 
     def _replay(
-        self, arrays: Mapping[str, AnyArray], *, limit_s: float
+        self, arrays: Mapping[str, AnyArray], *, limit_s: float, sample: int | None
     ) -> tuple[Mapping[int, Encodable], Mapping[str, AnyArray]]:
         """Run a whole replay: arrays under `s:` are the stimulus, under `i:` the initial state."""
         ensemble = self.loaded
@@ -124,6 +136,7 @@ class Requests:
                     calls=ensemble.calls,
                     initial_state=under("i:", arrays),
                     join_steps=ensemble.joins_steps,
+                    sample=sample,
                 )
         else:
             from engram_replay.group import run_again  # only a group's replay needs it
@@ -143,7 +156,15 @@ class Requests:
         }
         return {1: dict(receipt(ensemble.student, done, self._execution))}, named
 
-    def _reference(self, data: bytes, arrays: Mapping[str, AnyArray], *, limit_s: float) -> Mapping[str, AnyArray]:
+    def _reference(
+        self,
+        data: bytes,
+        arrays: Mapping[str, AnyArray],
+        *,
+        limit_s: float,
+        sample: int | None,
+        first_mind: int,
+    ) -> Mapping[str, AnyArray]:
         """Run a whole replay by the reference evaluator; `data` are the network's bytes again."""
         from engram_replay.reference import ReferenceCalls  # loads every operator of the standard
 
@@ -157,6 +178,8 @@ class Requests:
             calls=calls,
             initial_state=under("i:", arrays),
             join_steps=ensemble.joins_steps,
+            sample=sample,
+            first_mind=first_mind,
         ).outputs
 
     def _infer(self, feed: Mapping[str, AnyArray], *, limit_s: float, allow_nan: bool) -> Mapping[str, AnyArray]:
@@ -189,6 +212,11 @@ def _group(
     }
     stimulus = {f"s:{name}": array for name, array in done.replays[0].stimulus.items()}
     return {1: receipts, 2: done.execution.form.value, 3: done.reason}, {**outputs, **stimulus}
+
+
+def _seed(fields: Fields, key: int) -> int | None:
+    """Return the seed of noise, if one is told."""
+    return fields.integer(key) if fields.has(key) else None
 
 
 def _scalars_of(value: Value) -> dict[str, Scalar]:

@@ -66,6 +66,7 @@ class _Asked:
     rows: Rows
     tick: Tick
     stimuli: list[AnyArray]
+    """What the network takes, noise included."""
 
     @property
     def company(self) -> tuple[object, ...]:
@@ -149,6 +150,8 @@ class Runner:
                     self._fail(one.number, error)
             return
         for one, responses in zip(together, answers, strict=True):
+            if one.rows.noise is not None:
+                one.rows.noise.advance(steps)
             shapes = pack_shapes([response.shape for response in responses])
             self._send(one.number, Op.DONE, [shapes, *map(raw, responses)])
 
@@ -184,14 +187,16 @@ class Runner:
         """Return a tick with its arrays; where they do not fit, say so to who asked and return `None`."""
         try:
             tick = unpack_tick(frame.body)
-            ports = self._requests.loaded.stimuli
-            stimuli = unpack_plain(tick.stimuli, self._requests.loaded.dtypes)
             rows = self._requests.session(tick.session)
+            ports = self._requests.loaded.driven if rows.noise is None else self._requests.loaded.stimuli
+            stimuli = unpack_plain(tick.stimuli, [port.dtype for port in ports])
             for port, array in zip(ports, stimuli, strict=True):
                 port.check(array, outer=(tick.steps, rows.minds))
             if not tick.allow_nan:
                 for port, array in zip(ports, stimuli, strict=True):
                     check_finite(port.name, array)
+            if rows.noise is not None:
+                stimuli += rows.noise.take(tick.steps)
         except FormatError as error:
             self._fail(frame.number, InvalidInput(str(error)))
         except EngramError as error:

@@ -89,7 +89,8 @@ replay.add_command(verify)
     OPTION,
     callback=read_sample,
     metavar="[SEED]",
-    help="Draw counts and events from responses that are rates or probabilities; without SEED from the contract's.",
+    help="Draw counts and events from responses that are rates or probabilities, and the noise that a student takes; "
+    "without SEED from the contract's.",
 )
 @click.option(
     "--engine",

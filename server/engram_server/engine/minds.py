@@ -23,7 +23,9 @@ from engram_replay import (
     digest_arrays,
     encode_npz,
 )
+from engram_replay.drawing import SEED
 from engram_replay.host import GroupAnswer
+from engram_replay.noise import seed_of
 from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
@@ -87,8 +89,12 @@ class Minds:
         execution: Execution | None = None,
         constants: Mapping[str, Scalar] | None = None,
         initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        sample: int | None = None,
+        steps: int = 0,
     ) -> MindSession:
-        """Open a session of a student's minds, with the states given or kept at an address.
+        """Open a session of a student's minds, with the states given or kept at an address, that have taken so many steps.
+
+        Noise is drawn from the seed `sample`, else from the contract's.
 
         Raises as `MindHost.open` does, and `InvalidInput` where the state at the address is another student's.
         """
@@ -97,7 +103,15 @@ class Minds:
             state = initial_state
         else:
             state = await asyncio.to_thread(self._kept_state, artifact, initial_state)
-        return await self.host.open(source, minds=minds, execution=execution, constants=constants, initial_state=state)
+        return await self.host.open(
+            source,
+            minds=minds,
+            execution=execution,
+            constants=constants,
+            initial_state=state,
+            sample=seed_of(artifact.metadata, sample, what=str(artifact.address)),
+            steps=steps,
+        )
 
     async def contract(self, student: AnyAddress) -> tuple[Artifact, Contract]:
         """Return a student and its contract."""
@@ -187,6 +201,8 @@ class Minds:
             **{f"{CONSTANT_PREFIX}{name}": value for name, value in constants.items()},
             **session.profile,
         }
+        if session.sample is not None:
+            metadata[SEED] = session.sample
         spec = ArtifactSpec(
             path=save_to.path or f"minds/{moment:%Y-%m-%dT%H-%M-%S-%f}.npz",
             size=len(body),

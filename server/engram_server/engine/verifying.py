@@ -10,13 +10,14 @@ from engram_format.address import AnyAddress, ContentAddress
 from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, OutputLikeness, ReplayVerdict
 from engram_format.errors import InvalidInput, NotFound
 from engram_replay import Execution, StudentSource, digest_arrays
-from engram_replay.drawing import DIGEST, SEED, split
+from engram_replay.drawing import DIGEST, split
 from engram_replay.host import Answer
+from engram_replay.noise import takes_noise
 from engram_replay.verification import REFERENCE_BOUND, compare, profile_differences, worst
 from engram_server.engine.golden_verdict import verify_golden
 from engram_server.engine.many_minds import MANY_MINDS, run_again
 from engram_server.engine.minds import read_arrays, source_of
-from engram_server.engine.sampling import contract_of, drawn_again
+from engram_server.engine.sampling import contract_of, drawn_again, kept_seed
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
@@ -39,6 +40,8 @@ class _Kept:
     student: StudentSource
     stimulus: Mapping[str, AnyArray]
     execution: Execution
+    sample: int | None
+    """The seed of the noise that the student takes, if it takes any."""
     states: Mapping[str, AnyArray] | None
     """Of a replay of many minds: the states that they began with."""
 
@@ -62,7 +65,7 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     again = archive.minds.wait(_run(archive, kept))
     outputs = compare(kept.outputs, again.outputs)
     detail = _contradiction(kept, again)
-    if SEED in kept.artifact.metadata:
+    if DIGEST in kept.artifact.metadata:
         # From what was kept: a last digit that differs on another machine says nothing of how was drawn.
         redrawn, reason = _drawn_again(archive, kept)
         outputs, detail = outputs + compare(kept.drawn, redrawn), detail or reason
@@ -97,7 +100,7 @@ def _kept(archive: Archive, artifact: Artifact) -> _Kept:
     recorded = _by_content(archive, stimulus[-1], what="stimulus", of=artifact)
     outputs = read_arrays(archive, artifact)
     drawn: Mapping[str, AnyArray] = {}
-    if SEED in artifact.metadata:
+    if DIGEST in artifact.metadata:
         outputs, drawn = split(outputs)
     return _Kept(
         artifact=artifact,
@@ -107,8 +110,16 @@ def _kept(archive: Archive, artifact: Artifact) -> _Kept:
         student=source_of(archive, network, limit=archive.minds.limits.student_bytes),
         stimulus=read_arrays(archive, recorded),
         execution=Execution.from_metadata(artifact.metadata),
+        sample=_noise_seed(network, artifact),
         states=_states(archive, artifact, stimulus[:-1]),
     )
+
+
+def _noise_seed(network: Artifact, artifact: Artifact) -> int | None:
+    """Return the seed of the noise that a student took in a replay; raises `InvalidInput` where the receipt lacks it."""
+    if not takes_noise(network.metadata):
+        return None
+    return kept_seed(artifact.metadata)
 
 
 def _states(archive: Archive, artifact: Artifact, made_from: Sequence[str]) -> Mapping[str, AnyArray] | None:
@@ -148,12 +159,13 @@ async def _run(archive: Archive, kept: _Kept) -> Answer:
             kept.states,
             minds=minds if isinstance(minds, int) else 1,
             execution=kept.execution,
+            sample=kept.sample,
         )
-    return await archive.minds.host.replay(kept.student, kept.stimulus, execution=kept.execution)
+    return await archive.minds.host.replay(kept.student, kept.stimulus, execution=kept.execution, sample=kept.sample)
 
 
 async def _reference(archive: Archive, kept: _Kept, stimulus: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
-    return await archive.minds.host.reference(kept.student, stimulus, limit_s=_REFERENCE_S)
+    return await archive.minds.host.reference(kept.student, stimulus, limit_s=_REFERENCE_S, sample=kept.sample)
 
 
 def _first_steps(kept: _Kept, again: Answer) -> tuple[Mapping[str, AnyArray], int]:
@@ -170,7 +182,7 @@ def _contradiction(kept: _Kept, again: Answer) -> str:
     told = kept.artifact.metadata
     if told.get("outputs.sha256") != digest_arrays(kept.outputs):
         return "the receipt names other outputs than those that are kept"
-    if SEED in told and told.get(DIGEST) != digest_arrays(kept.drawn):
+    if DIGEST in told and told.get(DIGEST) != digest_arrays(kept.drawn):
         return "the receipt names other draws than those that are kept"
     for name in ("stimulus.sha256", "initial_state.sha256"):
         if told.get(name) != again.receipt.get(name):
