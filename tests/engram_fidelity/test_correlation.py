@@ -158,6 +158,15 @@ def test_what_cannot_be_counts_is_refused(counts, predicted, says):
         correlation.cc(counts, predicted)
 
 
+def test_a_measure_of_one_cell_is_applied_to_each():
+    counts = np.stack([_answers(seed)[0] for seed in range(3)], axis=2)
+    rates = np.stack([_answers(seed)[1] for seed in range(3)], axis=1)
+    found = PerCell.each(correlation.feve, counts, rates)
+    assert found.values.tolist() == [correlation.feve(counts[..., cell], rates[:, cell]) for cell in range(3)]
+    with pytest.raises(InvalidInput, match="the same cells"):
+        PerCell.each(correlation.feve, counts, rates[:, :2])
+
+
 def test_a_summary_of_no_cells_is_nan():
     none = PerCell.of([np.nan, np.nan])
     assert np.isnan([none.mean, none.worst, none.tenth_percentile]).all()

@@ -124,6 +124,12 @@ def test_sides_may_have_different_numbers_of_repeats():
     assert found.folds == 3
 
 
+def test_boosted_trees_cannot_tell_the_retina_from_itself_either(retina):
+    control = c2st(retina[:27], retina[27:], bin_s=BIN_S, classifier="boosted", seed=1)
+    assert control.auc == pytest.approx(0.492, abs=0.025)
+    assert control.interval[0] < 0.5 < control.interval[1]
+
+
 def test_the_retina_cannot_be_told_from_itself_and_a_poisson_sampler_of_its_own_rates_can(retina):
     half, rest = retina[:27], retina[27:]
     control = c2st(half, rest, bin_s=BIN_S, seed=1)
