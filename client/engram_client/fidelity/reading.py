@@ -83,7 +83,8 @@ def read_experiment(
     """
     whole_bins(0.0, bin_s)
     recording = archive.recording(address)
-    source = Source(archive, address, recording, {info.name: info for info in recording.series})
+    # By the version that was found: a newer one may come while this one is read.
+    source = Source(archive, recording.artifact.address, recording, {info.name: info for info in recording.series})
     if recording.family == "npz":
         return _from_arrays(source, bin_s=bin_s, stimulus=stimulus, warn=warn)
     shown = _stimulus(source, stimulus)
