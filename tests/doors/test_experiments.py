@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from engram_testing import students, trained
 from engram_testing.deposits import put
 
-from engram_client.demo.retina import RETINA_BARS_NWB, load_held_out, load_training
+from engram_client.demo.retina import NWB_FILE, RETINA_BARS_NWB, load_held_out, load_training
 from engram_client.demo.retina_nwb import load_published
 from engram_client.fidelity.reading import allow_training, experiment_sha256, read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_client.transfer import deposit_files
 from engram_format.address import Address
 from engram_format.catalog import Kind
-from engram_format.errors import Denied, InvalidInput, Precondition
+from engram_format.errors import Denied, Exhausted, InvalidInput, Precondition
 from engram_replay.contract_file import parse_contract
 
 PLACE = Address("lab", "trained")
@@ -170,6 +172,31 @@ def test_arrays_of_a_npz_serve_too(archive, tmp_path):
         read_experiment(archive, version.address.of("b.npz"))
 
 
+def test_a_recording_of_units_alone_says_what_is_missing(archive):
+    version = deposit_files(archive, [NWB_FILE], to=Address("lab", "units"), message="", author="a test")
+    with pytest.raises(InvalidInput, match="has no stimulus: add what was shown as a TimeSeries"):
+        read_experiment(archive, version.address.of(NWB_FILE.name))
+
+
+def test_a_trial_of_ages_is_refused_before_anything_is_made_for_it(archive, deposited):
+    with pytest.raises(Exhausted, match="makes an experiment of"):
+        read_experiment(archive, deposited(starts=(0.0, 0.4, 0.8, 1e9), lasts_s=(0.4, 0.4, 0.4, 1e200)))
+    with pytest.raises(InvalidInput, match="hold no number of bins"):
+        read_experiment(archive, deposited(starts=(0.0, 0.4, 0.8, 1e9), lasts_s=(0.4, 0.4, 0.4, 1.7e308)))
+
+
+def test_a_stimulus_of_complex_numbers_is_refused(archive, tmp_path):
+    path = trained.recording(tmp_path / "complex.nwb")
+    with h5py.File(path, "a") as file:
+        rate = file["/stimulus/presentation/movie/starting_time"].attrs["rate"]
+        del file["/stimulus/presentation/movie/data"]
+        file["/stimulus/presentation/movie/data"] = np.ones((80, 4), np.complex64)
+    assert rate == trained.FRAME_HZ
+    version = deposit_files(archive, [path], to=Address("lab", "complex"), message="", author="a test")
+    with pytest.raises(InvalidInput, match="complex numbers|has no stimulus"):
+        read_experiment(archive, version.address.of(path.name))
+
+
 def test_plain_bytes_are_no_recording(archive):
     with pytest.raises(Precondition):
         read_experiment(archive, put(archive, PLACE.of("notes.txt"), b"notes"))
@@ -183,6 +210,12 @@ def test_training_without_consent_is_denied_in_one_sentence(archive, consent):
     address = put(archive, PLACE.of(f"{len(json.dumps(consent))}.bin"), b"x", kind=Kind.RECORDING, metadata=consent)
     with pytest.raises(Denied, match=r"consent does not allow to train models on lab/trained@\d+:\d+.bin"):
         allow_training(archive.artifact(address))
+
+
+def test_training_under_consent_that_is_not_understood_is_denied(archive, retina):
+    artifact = replace(archive.artifact(retina), metadata={"consent.duo": "GRU", "consent.future": True})
+    with pytest.raises(Denied, match="what is said of consent is not understood"):
+        allow_training(artifact)
 
 
 def test_training_with_consent_is_allowed(archive):
