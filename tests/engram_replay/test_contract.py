@@ -318,7 +318,11 @@ BASE = {
         ("contract.inputs.0.shape", "{}", "write a list in JSON"),
         ("contract.inputs.0.dtype", "<f4", "'dtype' of metadata 'contract.inputs.0' is '<f4'"),
         ("contract.inputs.0.dtype", "object", "is 'object'"),
-        ("contract.inputs.0.role", "Stimulus", "is 'Stimulus': write one of stimulus, constant, state, response"),
+        (
+            "contract.inputs.0.role",
+            "Stimulus",
+            "is 'Stimulus': write one of stimulus, noise, constant, state, response",
+        ),
         ("contract.inputs.0.minds_axis", True, "is True: write the number of an axis"),
         ("contract.inputs.0.minds_axis", -1, "is -1: write the number of an axis"),
         ("contract.inputs.0.minds_axis", 0.0, "is 0.0: write the number of an axis"),
