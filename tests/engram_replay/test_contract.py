@@ -220,7 +220,7 @@ def test_a_fixed_batch_of_one_cannot_be_said_to_be_minds():
 
 @st.composite
 def contracts(draw):
-    names = draw(st.lists(TEXTS, min_size=5, max_size=5, unique=True))
+    names = draw(st.lists(TEXTS, min_size=6, max_size=6, unique=True))
     minds, time = draw(st.booleans()), draw(st.booleans())
     lengths = st.one_of(st.none(), TEXTS, st.integers(0, 2**40))
 
@@ -247,9 +247,12 @@ def contracts(draw):
         )
 
     value = draw(st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1)))
+    taken = {key: axis for axis, key in enumerate(["minds_axis"] * minds + ["time_axis"] * time)}
+    noise = Port(names[5], Role.NOISE, F32, (*[None] * len(taken), 3), **taken)
     return Contract(
         (
             port(names[0], Role.STIMULUS, moves=True),
+            *([noise] if draw(st.booleans()) else []),
             Port(names[1], Role.CONSTANT, np.dtype(np.int32), (), value=value),
             port(names[2], Role.STATE, moves=False, after=names[3] or "after"),
             port(names[4], Role.RESPONSE, moves=True, distribution=draw(st.sampled_from(Distribution))),
