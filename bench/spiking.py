@@ -75,7 +75,7 @@ def compared(weights: Spiking, parts: Split, *, seed: int) -> dict[str, Any]:
     by_cell = [cc(real_20[..., cell], free_20[..., cell]).cc_norm for cell in range(weights.cells)]
     expected = free.mean(axis=0)
     auc = {
-        kind: c2st(real, free, bin_s=BIN_S, classifier=kind, expected=expected, draws=10).auc  # type: ignore[arg-type]
+        kind: c2st(real, free, bin_s=BIN_S, classifier=kind, expected=expected, draws=10).auc
         for kind in ("logistic", "boosted")
     }
     return {

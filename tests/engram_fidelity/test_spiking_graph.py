@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -20,6 +21,7 @@ from engram_fidelity.distill.renewal import (
 from engram_fidelity.distill.spiking_graph import spiking_graph
 from engram_fidelity.graph import GruWeights
 from engram_replay.gate.admission import check_network
+from engram_replay.stacking import stack
 
 CHANNELS, CELLS, HIDDEN, INNER, SUB_STEPS = 5, 4, 12, 7, 3
 
@@ -56,7 +58,7 @@ def stream(network: bytes, stimulus: np.ndarray, noise: np.ndarray) -> dict[str,
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(network, options)
     states = {
-        port.name: np.zeros((noise.shape[1], *port.shape[1:]), np.float32)
+        port.name: np.zeros((*noise.shape[1:-1], port.shape[-1]), np.float32)
         for port in session.get_inputs()
         if port.name not in ("stimulus", "noise")
     }
@@ -90,6 +92,16 @@ def test_the_graph_has_the_same_bytes_again_and_passes_the_gate() -> None:
     network = spiking_graph(weights(), {"b": "2", "a": "1"})
     assert network == spiking_graph(weights(), {"a": "1", "b": "2"})
     check_network(network, what="a spiking student")
+
+
+def test_students_of_one_architecture_run_as_one_network() -> None:
+    both = [weights(seed=seed) for seed in (1, 2)]
+    networks = [spiking_graph(of) for of in both]
+    stimulus, noise = scene(both[0], time=60)
+    stacked = stack([onnx.load_model_from_string(network) for network in networks])
+    together = stream(stacked, np.stack([stimulus, stimulus], axis=1), np.stack([noise, noise], axis=1))
+    for number, network in enumerate(networks):
+        np.testing.assert_array_equal(together["spikes"][:, number], stream(network, stimulus, noise)["spikes"])
 
 
 def test_minds_of_one_network_do_not_hear_each_other() -> None:

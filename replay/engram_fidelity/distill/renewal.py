@@ -110,9 +110,8 @@ def hats(ages: NDArray[np.generic]) -> F32:
     at = ages.astype(np.float64)[..., np.newaxis]
     knots = np.array(KNOTS, np.float64)
     before, behind = np.append(0.0, knots[:-1]), np.append(knots[1:], SPAN + 1.0)
-    return np.maximum(np.minimum((at - before) / (knots - before), (behind - at) / (behind - knots)), 0).astype(
-        np.float32
-    )
+    rising, falling = (at - before) / (knots - before), (behind - at) / (behind - knots)
+    return np.asarray(np.maximum(np.minimum(rising, falling), 0), np.float32)
 
 
 def ages_of(fired: NDArray[np.generic]) -> Ages:

@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from engram_fidelity.distill.budget import Budget, Pacer, Progress, no_progress
 from engram_fidelity.distill.outcome import Distilled, as_text, rate_contract
 from engram_fidelity.distill.renewal import Spiking
@@ -138,10 +140,8 @@ def train_spiking(
     kept = [trial for trial, weight in enumerate(learner.trusted) if weight]
     weights = with_latents(weights, training, kept, sub_step_s=split.training.bin_s)
     weights = calibrated(weights, training, kept, seed=seed)
-    left_out = [name for name, trusted in zip(training.names, learner.trusted, strict=True) if not trusted]
-    left_out += [
-        name for name, trusted in zip(validation.names, learner.trusted_validation, strict=True) if not trusted
-    ]
+    doubted = ((training, learner.trusted), (validation, learner.trusted_validation))
+    left_out = [of.names[trial] for of, trusted in doubted for trial in np.flatnonzero(trusted == 0).tolist()]
     return Trained(weights, loss, pacer.total, tuple(left_out), split, seed)
 
 

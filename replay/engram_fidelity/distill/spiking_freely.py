@@ -112,5 +112,8 @@ def _residuals(weights: Spiking, material: Material, trials: Sequence[int]) -> I
         log_hazard = (drive_of(weights, material.stimulus[whole]) + PIVOT) * (1 + gain[cell, ages[..., 0]]) - PIVOT
         for back in range(REMEMBERED):
             log_hazard = log_hazard + tables[:, back][cell, ages[..., back]]
-        likely = firing(log_hazard).astype(np.float64) * material.there[whole][:, np.newaxis, np.newaxis]
+        likely = (
+            firing(np.asarray(log_hazard, np.float32)).astype(np.float64)
+            * material.there[whole][:, np.newaxis, np.newaxis]
+        )
         yield (material.fired[whole] - likely).reshape(-1, weights.cells), likely.reshape(-1, weights.cells)

@@ -79,8 +79,8 @@ class Learner:
         self._made = self._first()
         self._average = {name: tensor.detach().clone() for name, tensor in self._made.items()}
         self._offsets = torch.zeros(len(training.starts), self._cells, requires_grad=True)
-        self.trusted = np.ones(len(training.starts))
-        self.trusted_validation = np.ones(len(validation.starts))
+        self.trusted: NDArray[np.float64] = np.ones(len(training.starts))
+        self.trusted_validation: NDArray[np.float64] = np.ones(len(validation.starts))
 
     def _first(self) -> Tensors:
         """Draw the first weights; names as in `Spiking`, gates in torch's order."""
@@ -244,7 +244,7 @@ class Learner:
             bins[trial] += material.there[judged].sum() * self._sub_steps
         mean = np.maximum(counted / np.maximum(bins, 1)[:, None], 1e-9)
         null = -(counted * (np.log(mean) - 1)).sum(axis=1)
-        return (null - losses) / np.maximum(spikes, 1)
+        return np.asarray((null - losses) / np.maximum(spikes, 1), np.float64)
 
     def weights(self) -> Spiking:
         """Return the kept weights, for a stimulus in its own unit."""
