@@ -148,6 +148,10 @@ def train_spiking(
 def _check(material: Material, experiment: Experiment, together: int) -> None:
     if material.there.sum() * experiment.bin_s * together < _LEAST_S:
         raise InvalidInput(f"the training trials are shorter than {_LEAST_S:g} s together: record more")
-    silent = [name for name, fired in zip(experiment.cells, material.fired.any(axis=(0, 1)), strict=True) if not fired]
+    silent = [
+        name
+        for name, fired in zip(experiment.cells, np.asarray(material.fired.any(axis=(0, 1))).tolist(), strict=True)
+        if not fired
+    ]
     if silent:
         raise InvalidInput(f"cell {silent[0]!r} never fires in the training trials: leave it out, or record more")
