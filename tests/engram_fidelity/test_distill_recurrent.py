@@ -9,7 +9,7 @@ import onnx
 import pytest
 from engram_testing.experiments import expected, small_experiment, stream
 
-from engram_fidelity.distill import distill
+from engram_fidelity.distill import distill, taught_in_bins
 from engram_fidelity.graph import weights_of
 from engram_format.errors import InvalidInput
 from engram_replay.execution import Form
@@ -134,6 +134,16 @@ def test_a_student_with_a_read_out_of_its_own_has_the_architecture_of_its_base(m
 def test_a_base_may_itself_share_one(cohort, made):
     student = distill(small_experiment(seed=20, once=6), updates=5, base=cohort[0].network, rank=2)
     assert weights_of(student.network)["memory.input"].tobytes() == weights_of(made.network)["memory.input"].tobytes()
+
+
+def test_a_spiking_student_says_as_much_of_its_making_as_the_others():
+    made = distill(small_experiment(once=14, bins=1200, bin_s=1 / 600), tier="spiking", seed=1, updates=3)
+    assert made.metadata["distill.tier"] == "spiking"
+    assert made.metadata["distill.bin_s"] == pytest.approx(0.005)
+    assert len(made.metadata["distill.experiment_sha256"]) == 64
+    assert {"noise", "stimulus"} < set(made.contract["inputs"])
+    assert made.contract["sampling_interval_s"] == pytest.approx(taught_in_bins("default", 0.005))
+    assert taught_in_bins("spiking", 0.005) == pytest.approx(1 / 600)
 
 
 def test_what_is_no_base_is_refused(experiment, made):

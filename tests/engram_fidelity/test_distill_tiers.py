@@ -131,6 +131,16 @@ def test_the_remembered_past_of_a_bin_is_that_of_the_whole_trial(experiment):
     assert np.allclose(features, by_hand.reshape(-1), rtol=1e-4, atol=1e-5)
 
 
+def test_bins_that_are_judged_are_bounded_and_stay_with_their_trials(experiment):
+    past = Past(experiment, Scale.of(experiment))
+    chosen = past.some(100)
+    assert 50 < len(chosen) <= 100
+    parts = past.by_trial(chosen, past.counts[chosen])
+    assert len(parts) == len(experiment.trials)
+    assert (np.concatenate(parts) == past.counts[chosen]).all()
+    assert (parts[0] == experiment.trials[0].counts[0, chosen[chosen < 400]]).all()
+
+
 def test_bumps_are_of_unit_length_and_reach_from_now_to_the_end():
     basis = raised_cosines(120, 12, bend=4.0)
     assert np.allclose(np.linalg.norm(basis, axis=0), 1, rtol=1e-5)
