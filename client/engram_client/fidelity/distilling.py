@@ -12,7 +12,7 @@ from engram_client.contract import contract_metadata
 from engram_client.fidelity.reading import allow_training, read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_client.journal import new_session
-from engram_fidelity.distill import Distilled, distill
+from engram_fidelity.distill import Distilled, distill, taught_in_bins
 from engram_fidelity.distill.budget import Progress, no_progress
 from engram_format.address import Address, AnyAddress, check_note
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata
@@ -31,6 +31,7 @@ class Recipe:
     tier: str = "default"
     seed: int = 0
     bin_s: float = 0.005
+    """The time that the student steps by."""
     updates: int | None = None
     budget_s: float | None = None
     target: str | None = None
@@ -69,7 +70,8 @@ def distill_recording(
     base = None if recipe.share is None else _base(archive, recipe.share)
     teacher = None if recipe.teacher is None else archive.artifact(recipe.teacher)
     # Version and all: what is read is what was allowed, and what the student says it was made from.
-    experiment = read_experiment(archive, source.address, bin_s=recipe.bin_s, stimulus=recipe.stimulus, warn=warn)
+    bin_s = taught_in_bins(recipe.tier, recipe.bin_s)
+    experiment = read_experiment(archive, source.address, bin_s=bin_s, stimulus=recipe.stimulus, warn=warn)
     made = distill(
         experiment,
         tier=recipe.tier,
