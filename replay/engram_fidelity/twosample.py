@@ -278,9 +278,9 @@ class Mmd:
 def mmd2_unbiased(first: ArrayLike, second: ArrayLike, *, bandwidth: float | None = None) -> float:
     """Return the unbiased MMD^2 of samples (sample, feature) with a Gaussian kernel.
 
-    Sum over different pairs k(x, x') / (m (m - 1)) + k(y, y') / (n (n - 1)) - 2 k(x, y) / (m n). The bandwidth is the median
-    distance of the pooled samples unless given. NaN for a sample of one. Of samples (repeat, window, feature), the mean over windows: what
-    differs under the same piece of stimulus.
+    The sums of k(x, x') / (m (m - 1)) and k(y, y') / (n (n - 1)) over different pairs, less that of 2 k(x, y) / (m n). The
+    bandwidth is the median distance of the pooled samples unless given. NaN for a sample of one. Of samples (repeat, window,
+    feature), the mean over windows: what differs under the same piece of stimulus.
     """
     kernel, count, _ = _kernel(first, second, bandwidth)
     return _mmd2(kernel, np.arange(len(kernel))[None] < count).item()
