@@ -27,6 +27,8 @@ _COMMANDS: Final = {
     "restore": "engram_client.cli.restore:restore",
     "replay": "engram_client.cli.replay:replay",
     "mind": "engram_client.cli.mind:mind",
+    "certify": "engram_client.cli.certify:certify",
+    "coverage": "engram_client.cli.coverage:coverage",
     "verify": "engram_client.cli.verify:verify",
     "serve": "engram_client.cli.serve:serve",
     "demo": "engram_client.cli.demo:demo",
