@@ -28,6 +28,8 @@ _COMMANDS: Final = {
     "replay": "engram_client.cli.replay:replay",
     "distill": "engram_client.cli.distill:distill",
     "mind": "engram_client.cli.mind:mind",
+    "certify": "engram_client.cli.certify:certify",
+    "coverage": "engram_client.cli.coverage:coverage",
     "verify": "engram_client.cli.verify:verify",
     "serve": "engram_client.cli.serve:serve",
     "demo": "engram_client.cli.demo:demo",
