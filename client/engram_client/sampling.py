@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from engram_client.archive import Minds
 from engram_format.catalog import AnyArray
 from engram_replay.drawing import check_drawable, draw_minds
+from engram_replay.sampler import draw
 from engram_replay.told import Distribution
 
-__all__ = ["check_sampling", "drawn_from"]
+__all__ = ["check_sampling", "counts_drawn", "drawn_from"]
 
 
 def check_sampling(minds: Minds, *, seed: int) -> None:
@@ -31,3 +32,8 @@ def drawn_from(minds: Minds, outputs: Mapping[str, AnyArray], *, seed: int, firs
 
 def _distributions(minds: Minds) -> Mapping[str, Distribution]:
     return {port.name: Distribution(port.distribution) for port in minds.ports if port.role == "response"}
+
+
+def counts_drawn(expected: AnyArray, *, seed: int, first_step: int = 0) -> AnyArray:
+    """Return counts drawn by a Poisson distribution from expected counts (step, mind, cell), as `drawn_from` draws them."""
+    return draw(expected, Distribution.RATE, seed=seed, first_step=first_step)

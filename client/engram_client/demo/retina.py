@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 DATA = Path(__file__).parent / "data"
 RETINA_FILES = tuple(DATA / "retina_bars" / f"{name}_data_bars.mat" for name in ("nonrepeat", "test", "repeat"))
 """What a depositor would put into a memory: the training stimulus, the held-out one, and a part of that."""
+RETINA_BARS_NWB = DATA / "retina_bars" / "retina_bars.nwb"
+"""The first two of them in one file, with trials and spike times, as `demo/retina_nwb.py` has made it."""
 NWB_FILE = DATA / "nwb" / "phy_A8604-211122.nwb"
 
 PIXELS = 31
