@@ -1,4 +1,4 @@
-"""Libraries that need not be installed: imported where they are used, and named with their extra where they are missing."""
+"""Libraries that only some tasks need: taken when they are needed, and named with their extra where they are not there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from engram_format.errors import Precondition
 
 
 def need(module: str, extra: str) -> ModuleType:
-    """Import `module`; raises `Precondition` that says how to install the extra it comes with."""
+    """Import `module`; raises `Precondition` naming the extra of Engram that brings it, such as `distill` for torch."""
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if (error.name or "").partition(".")[0] != package:
+            raise
         raise Precondition(
-            f"this needs {module.partition('.')[0]}, which is not installed: pip install 'engram[{extra}]'"
+            f"this needs the package {package!r}: install it with pip install 'engram[{extra}]'"
         ) from error

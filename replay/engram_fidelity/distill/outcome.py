@@ -1,0 +1,59 @@
+"""What distilling gives: a network, what it says of its inputs and outputs, and how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from engram_fidelity.experiment import Experiment
+from engram_format.catalog import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """A student as it is deposited."""
+
+    network: bytes
+    """ONNX, opset 17: inputs `stimulus` (minds, channel) and states, outputs `rate` (minds, cell) in expected counts per bin
+    and the states after the bin; the same training gives the same bytes on one machine."""
+    contract: Mapping[str, object]
+    """The contract in the form of a contract file (SPEC.md section 9.5)."""
+    metadata: Mapping[str, Scalar]
+    """How it was made, under `distill.`."""
+
+
+def rate_contract(
+    experiment: Experiment, *, states: Iterable[str] = ("state",), distribution: str = "rate"
+) -> dict[str, object]:
+    """Return the contract of a student of this experiment, in the form of a contract file.
+
+    It takes one bin of all channels a step and answers the expected count of each cell in that bin. Each of `states` is an
+    input whose next value is the output of the same name with `_out` behind it, and has the axis of minds in front.
+    """
+    return {
+        "sampling_interval_s": experiment.bin_s,
+        "inputs": {
+            "stimulus": {
+                "role": "stimulus",
+                "minds_axis": 0,
+                "channels": list(experiment.channels),
+                **({"unit": experiment.unit} if experiment.unit else {}),
+            },
+            **{state: {"role": "state", "after": f"{state}_out", "minds_axis": 0} for state in states},
+        },
+        "outputs": {
+            "rate": {
+                "role": "response",
+                "minds_axis": 0,
+                "unit": "count/bin",
+                "channels": list(experiment.cells),
+                "distribution": distribution,
+            }
+        },
+    }
+
+
+def as_text(ids: Iterable[str]) -> str:
+    """Return ids of stimuli as they stand in metadata: a JSON list."""
+    return json.dumps(list(ids), ensure_ascii=False, separators=(",", ":"))
