@@ -282,7 +282,8 @@ class Archive(Protocol):
 
         A condition is a name, one of `= != < <= > >= ~` (contains) and a value, such as `series.sampling_rate>=20000`. Names
         are those of metadata; `series.name`, `.sampling_rate`, `.unit`, `.dtype`, `.samples`, `.duration`, `.channels` and
-        `.role`, where one series is enough; `family`, `path`, `kind`, `size`, `sha256`, `time`, `vault`, `memory`, `version`.
+        `.role`, where one series is enough; `family`, `path`, `kind`, `size`, `sha256`, `made_from` (SHA-256, where one is enough),
+        `time`, `vault`, `memory`, `version`.
         `scope` is a vault, a memory or a folder in it. `warn` is told of a name that no artifact has.
         """
         ...

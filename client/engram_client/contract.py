@@ -10,11 +10,12 @@ from pathlib import Path
 from engram_client.local import local_errors
 from engram_format.catalog import Metadata
 from engram_format.errors import InvalidInput
+from engram_format.ports import MindPort
 from engram_replay.contract import Contract, Port
 from engram_replay.contract_file import MAX_FILE_BYTES, parse_contract
 from engram_replay.told import CONTRACT_PREFIX
 
-__all__ = ["CONTRACT_PREFIX", "Contract", "Port", "contract_in", "read_contract_file"]
+__all__ = ["CONTRACT_PREFIX", "Contract", "Port", "contract_in", "ports_of", "read_contract_file"]
 
 
 def read_contract_file(file: Path) -> Metadata:
@@ -34,3 +35,19 @@ def contract_in(metadata: Metadata) -> Contract | None:
         return Contract.from_metadata(metadata)
     except InvalidInput:
         return None
+
+
+def ports_of(contract: Contract) -> tuple[MindPort, ...]:
+    """Return the ports of a contract as minds show them."""
+    return tuple(
+        MindPort(
+            port.name,
+            port.role.value,
+            port.dtype,
+            port.step_shape,
+            unit=port.unit,
+            channels=port.channels,
+            distribution=port.distribution.value,
+        )
+        for port in contract.ports
+    )

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from engram_client.archive import Minds
 from engram_format.catalog import AnyArray
 from engram_replay.drawing import check_drawable, draw_minds
-from engram_replay.sampler import draw
 from engram_replay.told import Distribution
 
 __all__ = ["check_sampling", "counts_drawn", "drawn_from"]
@@ -36,4 +35,5 @@ def _distributions(minds: Minds) -> Mapping[str, Distribution]:
 
 def counts_drawn(expected: AnyArray, *, seed: int, first_step: int = 0) -> AnyArray:
     """Return counts drawn by a Poisson distribution from expected counts (step, mind, cell), as `drawn_from` draws them."""
-    return draw(expected, Distribution.RATE, seed=seed, first_step=first_step)
+    (drawn,) = draw_minds({"": expected}, {"": Distribution.RATE}, seed=seed, first_step=first_step).values()
+    return drawn
