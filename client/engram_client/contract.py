@@ -5,6 +5,8 @@ Values only; no runtime is loaded, and none need be installed.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from engram_client.local import local_errors
@@ -15,7 +17,7 @@ from engram_replay.contract import Contract, Port
 from engram_replay.contract_file import MAX_FILE_BYTES, parse_contract
 from engram_replay.told import CONTRACT_PREFIX
 
-__all__ = ["CONTRACT_PREFIX", "Contract", "Port", "contract_in", "ports_of", "read_contract_file"]
+__all__ = ["CONTRACT_PREFIX", "Contract", "Port", "contract_in", "contract_metadata", "ports_of", "read_contract_file"]
 
 
 def read_contract_file(file: Path) -> Metadata:
@@ -27,6 +29,11 @@ def read_contract_file(file: Path) -> Metadata:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file} is no text in UTF-8 ({error}): save it as such") from error
     return parse_contract(text, what=str(file)).to_metadata()
+
+
+def contract_metadata(contract: Mapping[str, object]) -> Metadata:
+    """Return what a contract in the form of a contract file says, as metadata; raises `InvalidInput` as for a file."""
+    return parse_contract(json.dumps(dict(contract)), what="the student's contract").to_metadata()
 
 
 def contract_in(metadata: Metadata) -> Contract | None:

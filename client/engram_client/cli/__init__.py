@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "annotate": "engram_client.cli.annotate:annotate",
     "restore": "engram_client.cli.restore:restore",
     "replay": "engram_client.cli.replay:replay",
+    "distill": "engram_client.cli.distill:distill",
     "mind": "engram_client.cli.mind:mind",
     "verify": "engram_client.cli.verify:verify",
     "serve": "engram_client.cli.serve:serve",
