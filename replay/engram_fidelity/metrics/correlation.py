@@ -82,7 +82,8 @@ class Covariances:
         """Return signal power, Var y, Cov(y, p) and Var p, each (draw,), where repeat n is taken weights[draw, n] times.
 
         No weights: one draw of every repeat once. The signal power is the mean covariance of two different repeats, which is
-        Sahani and Linden's [Var(sum of R) - sum of Var R] / (N (N - 1)); NaN for one repeat.
+        Sahani and Linden's [Var(sum of R) - sum of Var R] / (N (N - 1)); NaN for one repeat. Var y is that power and 1 / N of
+        the noise, which for repeats taken once each is the variance of their mean.
         """
         count = len(self.predicted)
         taken = np.ones((1, count)) if weights is None else not_negative(weights, "weights", "draw", "repeat")
@@ -91,12 +92,15 @@ class Covariances:
                 f"the weights are for {taken.shape[1]} repeats where there are {count}: bring one for each"
             )
         total = taken.sum(axis=1)
-        whole = (taken @ self.repeats * taken).sum(axis=1)
-        own = np.square(taken)
-        pairs = np.square(total) - own.sum(axis=1)
+        own = np.diag(self.repeats)
+        itself = np.square(taken)
+        pairs = np.square(total) - itself.sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            power = np.where(pairs > 0, (whole - own @ np.diag(self.repeats)) / pairs, np.nan)
-            return power, whole / np.square(total), taken @ self.predicted / total, np.full(len(taken), self.prediction)
+            power = (taken @ self.repeats * taken).sum(axis=1) - itself @ own
+            power = np.where(pairs > 0, power / pairs, np.nan)
+            mean_own = taken @ own / total
+            answer = mean_own if count == 1 else power + (mean_own - power) / total
+            return power, answer, taken @ self.predicted / total, np.full(len(taken), self.prediction)
 
     def correlations(self, weights: ArrayLike | None = None) -> tuple[Floats, Floats, Floats]:
         """Return CC_abs, CC_norm and CC_max, each (draw,), NaN where a variance or the signal power is not above zero."""
