@@ -163,11 +163,11 @@ class _Loop:
         first, second = np.zeros_like(found), np.zeros_like(found)
         reach = self.limits.greatest - self.limits.least
         for step in range(_STEPS):
-            features = np.stack([self.history.of(one.astype(np.float32)) for one in found])
+            features = self.history.of(found.astype(np.float32))
             flat = features.reshape(-1, features.shape[2])
             force = 1 - wanted.reshape(len(flat), -1) / ensemble.expected(flat)
             pull = ensemble.pull(flat, force).reshape(features.shape)
-            slope = np.stack([self.history.back(one, found.shape[2]) for one in pull])
+            slope = self.history.back(pull, found.shape[2])
             first += 0.1 * (slope - first)
             second += 0.01 * (slope**2 - second)
             ahead = first / (1 - 0.9 ** (step + 1)) / (np.sqrt(second / (1 - 0.99 ** (step + 1))) + 1e-8)

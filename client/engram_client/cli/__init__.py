@@ -30,6 +30,9 @@ _COMMANDS: Final = {
     "mind": "engram_client.cli.mind:mind",
     "verify": "engram_client.cli.verify:verify",
     "serve": "engram_client.cli.serve:serve",
+    "jewel": "engram_client.cli.jewel:jewel",
+    "extract": "engram_client.cli.extract:extract",
+    "transfer": "engram_client.cli.transfer:transfer",
     "demo": "engram_client.cli.demo:demo",
 }
 """In the order in which a new user meets them."""

@@ -129,7 +129,7 @@ def extract(
             f"{queries} queries cannot be made of a pool of {len(pool)} stimuli: ask from 20 to that many, or bring more stimuli"
         )
     seen = history or History.none()
-    features = np.stack([seen.of(stimulus) for stimulus in pool])
+    features = seen.of(pool)
     work = _Extraction(teacher, pool, features, seed, updates, clock)
     rng = np.random.default_rng([seed, 0x90C1])
     wanted = max(4, round(_HELD_OUT * queries))

@@ -40,14 +40,15 @@ class History:
         return len(self.windows)
 
     def of(self, stimulus: Stimulus) -> Float:
-        """Return features (time, channel times window) of a stimulus (time, channel)."""
-        padded = np.concatenate([np.zeros((self.lags - 1, stimulus.shape[1])), stimulus.astype(np.float64)])
-        past = np.lib.stride_tricks.sliding_window_view(padded, self.lags, axis=0)[..., ::-1]
-        return (past @ self.windows).reshape(len(stimulus), -1)
+        """Return features (..., time, channel times window) of stimuli (..., time, channel)."""
+        padded = np.concatenate([np.zeros((*stimulus.shape[:-2], self.lags - 1, stimulus.shape[-1])), stimulus], axis=-2)
+        past = np.lib.stride_tricks.sliding_window_view(padded, self.lags, axis=-2)
+        return (past @ self.windows[::-1]).reshape(*stimulus.shape[:-1], -1)
 
     def back(self, pull: Float, channels: int) -> Float:
-        """Return the gradient on the stimulus (time, channel) of what has the gradient `pull` on its features."""
-        by_window = pull.reshape(len(pull), channels, -1)
-        padded = np.concatenate([by_window, np.zeros((self.lags - 1, *by_window.shape[1:]))])
-        future = np.lib.stride_tricks.sliding_window_view(padded, self.lags, axis=0)
-        return np.einsum("tcwl,lw->tc", future, self.windows, optimize=True)
+        """Return the gradient on stimuli (..., time, channel) of what has the gradient `pull` on their features."""
+        by_lag = pull.reshape(*pull.shape[:-1], channels, -1) @ self.windows.T
+        found = by_lag[..., 0]
+        for lag in range(1, min(self.lags, pull.shape[-2])):
+            found[..., :-lag, :] += by_lag[..., lag:, :, lag]
+        return np.asarray(found)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engram_fidelity.jewel.evidence import Evidence, design_effect
+from engram_fidelity.jewel.evidence import RATES, Evidence, design_effect
 from engram_fidelity.jewel.learner import Learner, loss
 from engram_fidelity.jewel.panel import Discriminator, default_panel
 from engram_fidelity.jewel.rates import spread
@@ -100,6 +100,8 @@ class Run:
     """After each judged pair: pair, log e of the guard, least log e of the switch, then each switch: (pair, 3 + judge)."""
     judges: tuple[str, ...]
     """Names of the last columns of `course`."""
+    student: RateResponder
+    """As it was in the end: what the student was, or what it has become by learning."""
 
     @property
     def switched_at(self) -> int | None:
@@ -270,7 +272,7 @@ def run(
     panel: tuple[Discriminator, ...] | None = None,
     told: Callable[[Transition], None] = lambda _: None,
 ) -> Run:
-    """Run a jewel until its source ends or it has reverted; `told` hears of every transition as it happens.
+    """Run a jewel until its source ends or nothing can follow; `told` hears of every transition as it happens.
 
     Without a `learner` the student stays as it is, and a student that the guard threw out is not judged again. Raises
     `InvalidInput` where student and source do not fit, and `Precondition` where the panel needs a package that is not there.
@@ -280,7 +282,7 @@ def run(
     for index, trial in enumerate(source):
         count = index + 1
         jewel.present(index, trial)
-        if jewel.machine.state == State.REVERTED:
+        if jewel.machine.over:
             break
     judges = tuple(judge.name for judge in jewel.panel)
     means = np.concatenate(jewel.outcomes).mean(axis=0) if jewel.outcomes else np.full(len(judges), np.nan)
@@ -294,7 +296,8 @@ def run(
         two_afc=dict(zip(judges, means.tolist(), strict=True)),
         margin=jewel.evidence.rates.margin if jewel.evidence else float("nan"),
         course=np.array(jewel.course, np.float64).reshape(-1, 4 + len(judges)),
-        judges=(*judges, "rates"),
+        judges=(*judges, RATES),
+        student=jewel.current,
     )
 
 

@@ -14,7 +14,8 @@ the network answers again.
 - SWITCHED: the student answers. The guard began anew, and is fed by sentinels.
 - REVERTED: the guard fired after switching. The network answers again; the run is over.
 
-A student that the guard threw out is judged again only if it has changed, and at most as often as was agreed beforehand.
+A student that the guard threw out is judged again only if it has changed, and at most as often as was agreed beforehand; after
+that the run is over, too.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class Machine:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InvalidInput(f"{self.attempts} attempts are none: let at least one student be judged")
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can follow: it has reverted, or was thrown out in its last attempt."""
+        return self.state == State.REVERTED or (self.state == State.LEARNING and self.attempt == self.attempts)
 
     def after(self, event: Event) -> Machine:
         """Return the machine after an event; an event that means nothing in this state changes nothing."""
