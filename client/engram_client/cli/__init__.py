@@ -32,6 +32,9 @@ _COMMANDS: Final = {
     "coverage": "engram_client.cli.coverage:coverage",
     "verify": "engram_client.cli.verify:verify",
     "serve": "engram_client.cli.serve:serve",
+    "jewel": "engram_client.cli.jewel:jewel",
+    "extract": "engram_client.cli.extract:extract",
+    "transfer": "engram_client.cli.transfer:transfer",
     "demo": "engram_client.cli.demo:demo",
 }
 """In the order in which a new user meets them."""

@@ -1,0 +1,93 @@
+"""Stimuli to ask a student with: pieces of a deposited recording's stimulus, or noise between two amplitudes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engram_client.fidelity.reading import read_experiment
+from engram_client.fidelity.students import ArchiveStudent
+from engram_fidelity.experiment import Stimulus
+from engram_fidelity.extract import History
+from engram_format.address import AnyAddress
+from engram_format.catalog import Artifact
+from engram_format.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from engram_client.archive import Archive
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A student that is asked, and what is known of its memory."""
+
+    responder: ArchiveStudent
+    remembers: bool
+
+    @property
+    def artifact(self) -> Artifact:
+        """The student as an artifact."""
+        return self.responder.artifact
+
+    def history(self, bin_s: float, *, memory_s: float) -> History:
+        """Return how much of the past is looked at: nothing for a network without states."""
+        return History.bumps(max(2, round(memory_s / bin_s))) if self.remembers else History.none()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which stimuli are wanted."""
+
+    recording: AnyAddress | None = None
+    """Whose stimulus is cut into pieces; without one, noise."""
+    clip_s: float = 0.5
+    """The length of a piece, for networks with memory; others are asked with single bins."""
+    least: float = 0.0
+    greatest: float = 1.0
+    """Amplitudes between which noise lies."""
+    hold_s: float = 0.0167
+    """How long noise keeps a value, for networks with memory."""
+
+
+def open_network(archive: Archive, address: AnyAddress, *, bin_s: float | None) -> tuple[Network, float]:
+    """Open a student, in its own step or, where its contract names none, in bins of `bin_s`."""
+    with archive.open_minds(address, minds=1) as minds:
+        interval = minds.sampling_interval_s or bin_s
+        remembers = any(port.role == "state" for port in minds.ports)
+    if interval is None:
+        raise InvalidInput(f"{address} does not say how long one of its steps is: say so with --bin, such as 5ms")
+    return Network(ArchiveStudent(archive, address, bin_s=interval), remembers), interval
+
+
+def stimuli_of(
+    archive: Archive, wanted: Wanted, *, count: int, channels: int, bins: int, bin_s: float, seed: int
+) -> Stimulus:
+    """Return up to `count` different stimuli of `bins` bins: (stimulus, time, channels), in an order that the seed draws.
+
+    Raises `InvalidInput` where a recording has no piece of this length, or other channels.
+    """
+    rng = np.random.default_rng([seed, 0x9001])
+    if wanted.recording is None:
+        if not wanted.least < wanted.greatest:
+            raise InvalidInput(f"noise from {wanted.least} to {wanted.greatest} is none: give a least and a greater amplitude")
+        hold = max(1, round(wanted.hold_s / bin_s)) if bins > 1 else 1
+        values = rng.uniform(wanted.least, wanted.greatest, (count, -(-bins // hold), channels))
+        return np.repeat(values, hold, axis=1)[:, :bins].astype(np.float32)
+    experiment = read_experiment(archive, wanted.recording, bin_s=bin_s)
+    if len(experiment.channels) != channels:
+        raise InvalidInput(
+            f"{wanted.recording} has {len(experiment.channels)} stimulus channels and the student {channels}: "
+            "bring stimuli that it takes"
+        )
+    pieces = [
+        trials.stimulus[first : first + bins]
+        for trials in experiment.trials
+        for first in range(0, trials.bins - bins + 1, bins)
+    ]
+    if not pieces:
+        raise InvalidInput(f"{wanted.recording} has no stimulus of {bins} bins: ask for shorter clips")
+    return np.stack([pieces[number] for number in rng.permutation(len(pieces))[:count]])
+
+
