@@ -15,15 +15,24 @@ import pytest
 from engram_testing.programs import User
 
 from engram.v1 import archive_pb2, archive_pb2_grpc
-from engram_client.demo.retina import NWB_FILE, load_training
-from engram_client.demo.student import build_student
+from engram_client.demo.retina import BIN_S, NWB_FILE, load_training
+from engram_fidelity.distill import distill
+from engram_fidelity.experiment import Experiment, Trials
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
     folder = tmp_path_factory.mktemp("material")
     training = load_training(segments=2)
-    (folder / "student.onnx").write_bytes(build_student(training))
+    trials = tuple(
+        Trials(str(place), stimulus, spikes[None].astype(np.uint8))
+        for place, (stimulus, spikes) in enumerate(zip(training.stimulus, training.spikes, strict=True))
+    )
+    channels, cells = (
+        tuple(map(str, range(count))) for count in (training.stimulus.shape[2], training.spikes.shape[2])
+    )
+    made = distill(Experiment(trials, BIN_S, channels, cells), tier="fast", updates=20)
+    (folder / "student.onnx").write_bytes(made.network)
     np.save(folder / "stimulus.npy", training.stimulus[0, :400])
     return folder
 
@@ -186,9 +195,11 @@ def test_the_demonstration_does_the_main_job(tmp_path):
     user = User(tmp_path, str(tmp_path / "unused"))
     told = user.runs("demo", "--dir", tmp_path / "demo").out
     assert "is the original's, too" in told
-    correlation = float(told.partition("recorded repeats")[2].partition(": ")[2].partition(";")[0])
-    assert correlation > 0.8
-    assert (tmp_path / "demo" / "replay.png").read_bytes().startswith(b"\x89PNG")
+    likeness = float(told.partition("CC_norm ")[2].partition(" in bins")[0])
+    assert likeness > 0.88
+    assert "Grade B: " in told
+    assert (tmp_path / "demo" / "certificate.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "demo" / "certificate.html").read_text().startswith("<!doctype html>")
     kept = User(
         tmp_path, str(tmp_path / "demo" / "archive"), {"ENGRAM_IDENTITY": str(tmp_path / "demo" / "identity.txt")}
     )

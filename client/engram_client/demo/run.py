@@ -1,4 +1,4 @@
-"""The main job, on real data that ships with the project: deposit, browse, restore and replay, through the service.
+"""The main job through the service, on real data that ships with the project: deposit, distil, restore, replay, certify.
 
 Nothing here is special to the demonstration: the archive is an ordinary directory, the service is `engram serve` in a process
 of its own, and all work goes through the gRPC client, as it would from another machine.
@@ -7,7 +7,6 @@ of its own, and all work goes through the gRPC client, as it would from another 
 from __future__ import annotations
 
 import hashlib
-import io
 import shlex
 import signal
 import subprocess
@@ -20,22 +19,28 @@ from typing import Final
 import numpy as np
 
 from engram_client.archive import Archive
-from engram_client.demo.picture import draw_replay
-from engram_client.demo.retina import BIN_S, NWB_FILE, RETINA_FILES, Recording, load_held_out, load_training
-from engram_client.demo.student import build_student, score
+from engram_client.demo.retina import NWB_FILE, RETINA_BARS_NWB
+from engram_client.demo.retina_nwb import REPEATED
 from engram_client.embedded import create_archive
+from engram_client.fidelity.certifying import certify_student, keep_certificate
+from engram_client.fidelity.distilling import Recipe, distill_recording
+from engram_client.fidelity.reading import read_experiment
 from engram_client.opening import open as open_archive
 from engram_client.transfer import deposit_files, restore_file
+from engram_fidelity.report import draw
 from engram_format.address import Address
-from engram_format.catalog import Kind
 from engram_format.errors import Damaged, Unavailable
 from engram_store.identity import new_identity, save_identity
 
 Say = Callable[[str], None]
 
 _MEMORY: Final = Address("retina", "bars")
+_RECORDING: Final = _MEMORY.of(RETINA_BARS_NWB.name)
 _STUDENT: Final = "students/bars.onnx"
 _STIMULUS: Final = "stimuli/held-out.npy"
+_AUTHOR: Final = "engram demo"
+_UPDATES: Final = 500
+"""A quarter of what the tier takes by itself, which is some seconds."""
 _STOP_S: Final = 30
 
 
@@ -51,12 +56,12 @@ def run(folder: Path, *, say: Say) -> None:
     with _service(url, key_file, log=folder / "service.log") as service, open_archive(service) as archive:
         say(f"A service over it: {service}")
         archive.create_vault(_MEMORY.vault)
-        held_out = load_held_out()
         _deposit_recordings(archive, say=say)
-        _deposit_student(archive, folder, held_out, say=say)
+        _distil(archive, say=say)
         _list(archive, say=say)
         _restore(archive, folder, say=say)
-        _replay(archive, folder, held_out, say=say)
+        _replay(archive, folder, say=say)
+        _certify(archive, folder, say=say)
     say("The service has stopped. Try next:")
     program = shlex.join([str(Path(sys.executable).parent / "engram"), "--archive", url, "--identity", str(key_file)])
     for command in ("ls retina/bars", "log retina/bars", f"show retina/bars:{_STUDENT}", "verify"):
@@ -66,44 +71,22 @@ def run(folder: Path, *, say: Say) -> None:
 def _deposit_recordings(archive: Archive, *, say: Say) -> None:
     version = deposit_files(
         archive,
-        RETINA_FILES,
+        [RETINA_BARS_NWB],
         to=_MEMORY,
-        kind=Kind.RECORDING,
         message="Ganglion cells of a retina watch moving bars (Mahuas et al. 2020)",
-        author="engram demo",
-        metadata={"licence": "MIT", "bin_s": 1 / 600, "cells": 6},
+        author=_AUTHOR,
+        metadata={"licence": "MIT", "consent.duo": "NRES", "consent.model_training": True},
     )
     say(f"Deposited the retina's recording as {version.address}")
-    version = deposit_files(
-        archive, [NWB_FILE], to=_MEMORY, message="Sorted units in NWB (pynapple)", author="engram demo"
-    )
+    version = deposit_files(archive, [NWB_FILE], to=_MEMORY, message="Sorted units in NWB (pynapple)", author=_AUTHOR)
     say(f"Deposited {NWB_FILE.name} as {version.address}")
 
 
-def _deposit_student(archive: Archive, folder: Path, held_out: Recording, *, say: Say) -> None:
-    say("Fitting a student to 15 minutes of the recording ...")
-    student = folder / "bars.onnx"
-    student.write_bytes(build_student(load_training()))
-    teacher, held_out_file = (archive.artifact(_MEMORY.of(file.name)).sha256 for file in RETINA_FILES[:2])
-    deposit_files(
-        archive,
-        [student],
-        to=_MEMORY.of(_STUDENT),
-        message="A small student",
-        author="engram demo",
-        made_from=[teacher],
-    )
-    stimulus = folder / "held-out.npy"
-    np.save(stimulus, held_out.stimulus[0])
-    version = deposit_files(
-        archive,
-        [stimulus],
-        to=_MEMORY.of(_STIMULUS),
-        message="The stimulus that was held out",
-        author="engram demo",
-        made_from=[held_out_file],
-    )
-    say(f"Deposited the student and the held-out stimulus; the memory is at {version.address}")
+def _distil(archive: Archive, *, say: Say) -> None:
+    say("Distilling a student from 27 minutes of the recording; what was shown again and again is held out ...")
+    recipe = Recipe(tier="fast", seed=0, updates=_UPDATES)
+    student = distill_recording(archive, _RECORDING, to=_MEMORY.of(_STUDENT), recipe=recipe, author=_AUTHOR)
+    say(f"Deposited the student as {student.address}, {student.size:,} B, made from the recording")
 
 
 def _list(archive: Archive, *, say: Say) -> None:
@@ -121,22 +104,38 @@ def _restore(archive: Archive, folder: Path, *, say: Say) -> None:
     say(f"Restored {path.name}: SHA-256 {restored} is the original's, too")
 
 
-def _replay(archive: Archive, folder: Path, held_out: Recording, *, say: Say) -> None:
-    done = archive.replay(_MEMORY.of(_STUDENT), _MEMORY.of(_STIMULUS), save_to=_MEMORY, author="engram demo")
+def _replay(archive: Archive, folder: Path, *, say: Say) -> None:
+    held_out = read_experiment(archive, _RECORDING).of([REPEATED])
+    stimulus = folder / "held-out.npy"
+    np.save(stimulus, held_out.trials[0].stimulus)
+    deposit_files(
+        archive,
+        [stimulus],
+        to=_MEMORY.of(_STIMULUS),
+        message="The stimulus that was held out",
+        author=_AUTHOR,
+        made_from=[archive.artifact(_RECORDING).sha256],
+    )
+    done = archive.replay(_MEMORY.of(_STUDENT), _MEMORY.of(_STIMULUS), save_to=_MEMORY, author=_AUTHOR)
     if done.saved is None:
         raise Damaged("the replay was not saved, though it was to be")
-    stored = np.load(io.BytesIO(b"".join(archive.read(done.saved.address))))
-    (rate_hz,) = (stored[name] for name in stored.files)
-    say(f"Replayed it for {len(rate_hz) * BIN_S:.1f} s of stimulus and kept what it did as {done.saved.address}")
-    correlation = score(rate_hz, held_out.spikes)
-    cells = " ".join(f"{value:.2f}" for value in correlation)
-    say(
-        f"Correlation with the mean of the {len(held_out.spikes)} recorded repeats (bins of {BIN_S * 1e3:.0f} ms): "
-        f"{correlation.mean():.3f}; by cell {cells}"
-    )
-    picture = folder / "replay.png"
-    picture.write_bytes(draw_replay(rate_hz, held_out))
-    say(f"A picture of prediction beside record: {picture}")
+    lasted_s = len(done.outputs["rate"]) * held_out.bin_s
+    say(f"Replayed it for {lasted_s:.1f} s of stimulus and kept what it did as {done.saved.address}")
+
+
+def _certify(archive: Archive, folder: Path, *, say: Say) -> None:
+    say("Certifying it against the 54 repeats that it has never seen ...")
+    done = certify_student(archive, _MEMORY.of(_STUDENT), _RECORDING)
+    report = draw(done.certificate, done.evidence)
+    kept = keep_certificate(archive, done.certificate, report=report, author=_AUTHOR)
+    likeness = done.certificate.measure("cc_norm")
+    cells = " ".join(f"{one.value:.2f}" for one in likeness.cells if one.value is not None)
+    say(f"CC_norm {likeness.mean.value:.3f} in bins of 20 ms, 1 being all that the stimulus explains; by cell {cells}")
+    say(f"Grade {done.certificate.grade.letter}: {done.certificate.grade.reason}")
+    say(f"The certificate is {kept.address}")
+    for name, data in (("certificate.html", report.page), ("certificate.png", report.overview)):
+        (folder / name).write_bytes(data)
+        say(f"Its report with pictures: {folder / name}")
 
 
 @contextmanager
