@@ -39,6 +39,11 @@ class Requests:
         self._sessions: dict[int, Rows] = {}
 
     @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    @property
     def loaded(self) -> Ensemble:
         """The student; raises `InvalidInput` before there is one."""
         if self._ensemble is None:

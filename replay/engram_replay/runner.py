@@ -87,7 +87,8 @@ class Runner:
     def serve(self) -> None:
         """Answer requests in order; ticks of several sessions that wait are answered together."""
         while self._waiting or self._listen(wait=True):
-            self._listen(wait=False)
+            if self._requests.sessions > 1:
+                self._listen(wait=False)  # others may have asked meanwhile, and share a call
             if not self._waiting:
                 continue
             frame = self._waiting.popleft()
