@@ -32,6 +32,7 @@ def scripts(test_set: Path, folders: list[str]) -> list[list[str]]:
         ["chunking.py"],
         ["replay.py"],
         ["different_minds.py"],
+        ["distill.py", "--tier", "linear", "--tier", "fast"],
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +112,20 @@ def test_without_torch_it_says_what_to_install(engram, monkeypatch):
 )
 def test_durations_are_read(text, seconds):
     assert Duration().convert(text, None, None) == seconds
+
+
+def stored(archive):
+    return sum(file.stat().st_size for file in Path(archive.url).rglob("*") if file.is_file())
+
+
+def test_a_student_that_shares_a_base_adds_little_to_the_archive(engram, archive):
+    pytest.importorskip("torch", reason="distilling recurrent students needs torch: pip install 'engram[distill]'")
+    sizes = [stored(archive)]
+    base = json.loads(distill(engram, "lab/small:cohort/base.onnx", "--updates", "3", "--json").stdout)
+    sizes.append(stored(archive))
+    options = ("--updates", "3", "--share", "lab/small:cohort/base.onnx", "--rank", "2", "--json")
+    shared = json.loads(distill(engram, "lab/small:cohort/one.onnx", *options).stdout)
+    sizes.append(stored(archive))
+    assert shared["made_from"][1] == base["sha256"]
+    assert shared["metadata"]["distill.rank"] == 2
+    assert sizes[2] - sizes[1] < 0.4 * (sizes[1] - sizes[0]), sizes

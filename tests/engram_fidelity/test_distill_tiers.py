@@ -156,6 +156,16 @@ def test_repeats_teach_what_their_mean_teaches_and_soft_targets_smooth_it():
     assert np.square(np.diff(soft, axis=0)).sum() < np.square(np.diff(targets(every)[0], axis=0)).sum()
 
 
+def test_where_every_stimulus_was_repeated_the_repeats_teach_softly():
+    clips = [small_experiment(once=0, repeats=5, seed=seed).trials[0] for seed in range(6)]
+    trials = tuple(Trials(f"clip-{number}", one.stimulus, one.counts) for number, one in enumerate(clips))
+    every = replace(small_experiment(), trials=trials)
+    made = distill(every, tier="fast", seed=1, updates=20, soft=True)
+    assert made.metadata["distill.soft"] is True
+    assert len(json.loads(made.metadata["distill.held_out"])) == 1
+    assert distill(every, tier="fast", seed=1, updates=20).network != made.network
+
+
 class Oracle:
     """Knows the truth."""
 

@@ -1,8 +1,9 @@
 """The last step of distilling: what a cell is expected to do is set right on trials that taught it nothing.
 
 A student's drive, one number for each cell and bin, becomes a rate by `softplus(gain x drive + offset)`; gain and offset, which
-vanish into the read-out's weights, are fitted by maximum likelihood of Poisson counts. A `Ramp` is more free: any rising line of
-pieces, from isotonic regression. What is fitted is judged on the other half of the trials, and only kept where it helps there.
+vanish into the read-out's weights, are fitted by maximum likelihood of Poisson counts, judged on the other half of the trials,
+and only kept where they help there. A `Ramp` is more free: any rising line of pieces, from isotonic regression. Behind a softplus
+that was itself learned it gains nothing over gain and offset; a linear filter needs it.
 """
 
 from __future__ import annotations
@@ -62,17 +63,19 @@ class Affine:
 
     @classmethod
     def fitted(cls, drives: Sequence[F32], counts: Sequence[F32]) -> Affine:
-        """Fit to trials, each (bin, cell); cells for which it does not help on trials it was not fitted to are left alone."""
+        """Fit to trials, each (bin, cell); a cell is left alone unless either half of the trials helps the other.
+
+        One half alone may have been recorded while the cell was more excitable than in all others.
+        """
         cells = drives[0].shape[1]
         gain, offset = np.ones(cells), np.zeros(cells)
         folds = _halves(drives, counts)
         for cell in range(cells):
             judged = [(drive[:, cell].astype(np.float64), count[:, cell].astype(np.float64)) for drive, count in folds]
-            helped = 0.0
-            for fit_to, judge_by in (judged, judged[::-1]):
-                found = _fit_affine(*fit_to)
-                helped += _loss(*judge_by, 1.0, 0.0) - _loss(*judge_by, *found)
-            if helped > 0:
+            if all(
+                _loss(*judge_by, *_fit_affine(*fit_to)) < _loss(*judge_by, 1.0, 0.0)
+                for fit_to, judge_by in (judged, judged[::-1])
+            ):
                 gain[cell], offset[cell] = _fit_affine(*(np.concatenate(both) for both in zip(*judged, strict=True)))
         return cls(gain.astype(np.float32), offset.astype(np.float32))
 
