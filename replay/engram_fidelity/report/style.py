@@ -95,6 +95,8 @@ def legend(
     axes: Axes, theme: Theme, *, place: str = "best", columns: int = 1, anchor: tuple[float, float] | None = None
 ) -> None:
     """Name the lines; with an anchor, that corner of the names lies there, in parts of the axes."""
+    if not axes.get_legend_handles_labels()[1]:
+        return
     names: Any = axes.legend
     names(
         loc=place,
