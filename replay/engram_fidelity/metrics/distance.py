@@ -53,7 +53,8 @@ def relative_distance(
 
     Of answers (repeat, time, cell) to one stimulus in bins of `bin_s`, spikes taken at the middle of their bins. 1 is
     indistinguishable by this measure; below it, the other answers lie nearer to the middle than real ones do. `tau_s` is the
-    precision: the time constant of van Rossum, and 2 / cost of Victor and Purpura. NaN for a single real repeat and a cell whose real trains are all alike.
+    precision: the time constant of van Rossum, and 2 / cost of Victor and Purpura. NaN for a single real repeat and a cell
+    whose real trains are all alike.
     """
     answers = not_negative(real, "counts", "repeat", "time", "cell")
     others = not_negative(other, "other counts", "repeat", "time", "cell")

@@ -54,7 +54,7 @@ def ks(counts: ArrayLike, expected: ArrayLike, *, model: SpikeModel = "poisson",
 
 
 def rescaled_intervals(
-    counts: ArrayLike, expected: ArrayLike, *, model: SpikeModel = "bernoulli", seed: int = 0
+    counts: ArrayLike, expected: ArrayLike, *, model: SpikeModel = "poisson", seed: int = 0
 ) -> Floats:
     """Return the expected counts between spikes, (interval,), one for each spike: what `ks` compares with the unit exponential."""
     spikes = not_negative(counts, "counts", "repeat", "time")
