@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format nightly bench lock generate vectors clean
+.PHONY: demo test check format nightly bench distill lock generate vectors clean
 
 demo: $(VENV)/.demo
 	$(BIN)/engram demo
@@ -15,6 +15,9 @@ test: $(VENV)/.dev
 
 nightly: $(VENV)/.dev
 	$(BIN)/python -m pytest -m nightly
+
+# What the recurrent tiers of `engram distill` need besides; with it, `make test` runs their tests too.
+distill: $(VENV)/.distill
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -59,6 +62,10 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/.made
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.distill: requirements-distill.lock | $(VENV)/.dev
+	$(PIP) install -r requirements-distill.lock
+	touch $@
 
 clean:
 	rm -rf $(VENV) dist

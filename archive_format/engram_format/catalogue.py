@@ -6,7 +6,7 @@ artifacts, and what their descriptions say of their series. It can be made again
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -16,21 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engram_format.catalog import Kind, Metadata, Scalar
-from engram_format.encoding import Encodable, Fields, Value, encode
+from engram_format.catalogue_column import PAGE, Column, Rows, all_below, as_rows, columns_of, joined, split
+from engram_format.encoding import Encodable, Fields, encode
 from engram_format.errors import FormatError
 from engram_format.ids import Digest
 from engram_format.series import Description
 
 Facts = Mapping[str, tuple[Scalar, ...]]
 """What is known of an artifact by its description: for each name the different values that its series have."""
-Rows = NDArray[np.uint32]
-Values = Sequence[str] | NDArray[np.generic]
 
 MAX_ROWS: Final = 65_536
 PAGE_BYTES: Final = 2**20
 """About how much a page holds; a single artifact may take more, up to 1.5 MiB."""
 
-_WHAT: Final = "a page of the catalogue"
 _KINDS: Final = tuple(Kind)
 _KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _MAX_FACT_VALUES: Final = 1024
@@ -94,67 +92,6 @@ def facts_of(description: Description | None) -> dict[str, tuple[Scalar, ...]]:
     return {name: tuple(held) for name, held in found.items() if held}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """The values of one type that artifacts of a page have for one name: `values[index[i]]` belongs to row `rows[i]`."""
-
-    name: str
-    type: str
-    """`text`, `integer`, `number` or `flag`."""
-    rows: Rows
-    values: Values
-    """Each different value once."""
-    index: Rows
-
-    @classmethod
-    def of(cls, name: str, kind: str, pairs: Sequence[tuple[int, Scalar]]) -> Self:
-        """Arrange pairs of a row and its value."""
-        numbers: dict[Scalar | bytes, int] = {}
-        keys = [_key(value) for _, value in pairs]
-        index = [numbers.setdefault(key, len(numbers)) for key in keys]
-        rows = np.array([row for row, _ in pairs], np.uint32)
-        distinct = [pairs[at][1] for at in _first_uses(index)]
-        values: Values = [str(value) for value in distinct] if kind == "text" else np.array(distinct, _DTYPES[kind])
-        return cls(name, kind, rows, values, np.array(index, np.uint32))
-
-    def pairs(self, rows: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Scalar]]:
-        """Yield rows and their values, of those rows only that are marked."""
-        marked = slice(None) if rows is None else rows[self.rows]
-        values: list[Scalar] = list(self.values) if isinstance(self.values, Sequence) else self.values.tolist()
-        for row, number in zip(self.rows[marked].tolist(), self.index[marked].tolist(), strict=True):
-            yield row, values[number]
-
-    def to_value(self) -> list[Encodable]:
-        """Return what `from_value` reads."""
-        if isinstance(self.values, Sequence):
-            lengths, data = _joined(self.values)
-        else:
-            lengths, data = b"", self.values.tobytes()
-        return [
-            self.name,
-            self.type,
-            self.rows.astype("<u4").tobytes(),
-            self.index.astype("<u4").tobytes(),
-            lengths,
-            data,
-        ]
-
-    @classmethod
-    def from_value(cls, value: Value, *, count: int, repeats: bool) -> Self:
-        """Check and read a column of a page of `count` rows; `repeats` says whether a row may have several values."""
-        match value:
-            case [str(name), str(kind), bytes(rows), bytes(index), bytes(lengths), bytes(data)] if (
-                kind in _DTYPES and len(rows) == len(index) and len(rows) % 4 == 0
-            ):
-                places, numbers = _u32(rows), _u32(index)
-                values: Values = _split(lengths, data) if kind == "text" else _numbers(kind, lengths, data)
-                steps = np.diff(places.astype(np.int64))
-                rising = bool((steps >= 0).all()) if repeats else bool((steps > 0).all())
-                if rising and _below(places, count) and _below(numbers, len(values)):
-                    return cls(name, kind, places, values, numbers)
-        raise FormatError(f"{_WHAT} is damaged: a column is not a name and its values")
-
-
 @dataclass(frozen=True, eq=False)
 class CataloguePage:
     """Artifacts of one version, sorted by path."""
@@ -191,8 +128,8 @@ class CataloguePage:
             digests=b"".join(row.sha256.raw for row in rows),
             origin_rows=np.array([number for number, row in enumerate(rows) for _ in row.made_from], np.uint32),
             origins=b"".join(digest.raw for row in rows for digest in row.made_from),
-            metadata=_columns((n, name, value) for n, row in enumerate(rows) for name, value in row.metadata.items()),
-            facts=_columns(
+            metadata=columns_of((n, name, value) for n, row in enumerate(rows) for name, value in row.metadata.items()),
+            facts=columns_of(
                 (number, name, value)
                 for number, row in enumerate(rows)
                 for name, held in row.facts.items()
@@ -243,7 +180,7 @@ class CataloguePage:
 
     def to_bytes(self) -> bytes:
         """Encode."""
-        lengths, paths = _joined(self.paths)
+        lengths, paths = joined(self.paths)
         numbers = (self.sizes, self.times, self.stored_sizes, self.frames)
         columns: dict[int, Encodable] = {
             key: column.astype("<i8").tobytes() for key, column in enumerate(numbers, start=5)
@@ -265,13 +202,13 @@ class CataloguePage:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Decode and check that the columns fit together and that paths are sorted; raises `FormatError`."""
-        fields = Fields.of(data, what=_WHAT, known=range(1, 15))
+        fields = Fields.of(data, what=PAGE, known=range(1, 15))
         if fields.integer(1) != 1:
-            raise FormatError(f"{_WHAT} was written by a newer version of Engram")
-        paths = tuple(_split(fields.raw(2), fields.raw(3)))
+            raise FormatError(f"{PAGE} was written by a newer version of Engram")
+        paths = tuple(split(fields.raw(2), fields.raw(3)))
         count = len(paths)
         if count > MAX_ROWS or any(first >= second for first, second in pairwise(paths)):
-            raise FormatError(f"{_WHAT} is damaged: it has too many rows, or its paths are not sorted")
+            raise FormatError(f"{PAGE} is damaged: it has too many rows, or its paths are not sorted")
         sizes, times, stored_sizes, frames = (
             np.frombuffer(fields.raw(key, 8 * count), "<i8").astype(np.int64) for key in range(5, 9)
         )
@@ -282,23 +219,23 @@ class CataloguePage:
             times=times,
             stored_sizes=stored_sizes,
             frames=frames,
-            modes=_u32(fields.raw(9, 4 * count)),
+            modes=as_rows(fields.raw(9, 4 * count)),
             digests=fields.raw(10, Digest.LENGTH * count),
-            origin_rows=_u32(fields.raw(11)),
+            origin_rows=as_rows(fields.raw(11)),
             origins=fields.raw(12),
             metadata=tuple(Column.from_value(item, count=count, repeats=False) for item in fields.array(13)),
             facts=tuple(Column.from_value(item, count=count, repeats=True) for item in fields.array(14)),
         )
         sound = (
-            _below(page.kinds, len(_KINDS))
-            and _below(page.origin_rows, count)
+            all_below(page.kinds, len(_KINDS))
+            and all_below(page.origin_rows, count)
             and bool((np.diff(page.origin_rows.astype(np.int64)) >= 0).all())
             and len(page.origins) == Digest.LENGTH * len(page.origin_rows)
             and all((column >= 0).all() for column in (sizes, stored_sizes, frames))
             and len({(column.name, column.type) for column in page.metadata}) == len(page.metadata)
         )
         if not sound:
-            raise FormatError(f"{_WHAT} is damaged: its columns do not fit together")
+            raise FormatError(f"{PAGE} is damaged: its columns do not fit together")
         return page
 
 
@@ -323,84 +260,19 @@ def without_odd_numbers(row: CatalogueRow) -> CatalogueRow:
     return replace(row, metadata={**row.metadata, **odd}) if odd else row
 
 
-_DTYPES: Final = {"text": "", "integer": "<i8", "number": "<f8", "flag": "|u1"}
-
-
-def _type(value: Scalar) -> str:
-    match value:
-        case bool():
-            return "flag"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case _:
-            return "text"
-
-
-def _key(value: Scalar) -> Scalar | bytes:
-    """Return what tells values apart: 0.0 and -0.0 are two, and one NaN is one."""
-    return np.float64(value).tobytes() if isinstance(value, float) else value
-
-
 def _bound(name: str, value: Scalar) -> int:
     text = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else 8
     return _VALUE_BYTES + len(name.encode("utf-8", "surrogatepass")) + text
 
 
-def _columns(items: Iterable[tuple[int, str, Scalar]]) -> tuple[Column, ...]:
-    pairs: dict[tuple[str, str], list[tuple[int, Scalar]]] = {}
-    for row, name, value in items:
-        pairs.setdefault((name, _type(value)), []).append((row, value))
-    return tuple(Column.of(name, kind, held) for (name, kind), held in sorted(pairs.items()))
-
-
-def _first_uses(index: Sequence[int]) -> Iterator[int]:
-    """Yield the places at which each number of a running numbering is used first."""
-    known = 0
-    for at, number in enumerate(index):
-        if number == known:
-            known += 1
-            yield at
-
-
-def _joined(texts: Sequence[str]) -> tuple[bytes, bytes]:
-    encoded = [text.encode() for text in texts]
-    return np.array([len(text) for text in encoded], "<u4").tobytes(), b"".join(encoded)
-
-
-def _split(lengths: bytes, data: bytes) -> list[str]:
-    if len(lengths) % 4:
-        raise FormatError(f"{_WHAT} is damaged: the lengths of its texts are cut")
-    ends = np.cumsum(np.frombuffer(lengths, "<u4"), dtype=np.uint64).tolist()
-    if (ends[-1] if ends else 0) != len(data):
-        raise FormatError(f"{_WHAT} is damaged: its texts are not as long as it says")
-    if data.isascii():  # as most are: then a character is a byte, and all are decoded at once
-        text = data.decode("ascii")
-        return [text[start:end] for start, end in pairwise([0, *ends])]
-    try:
-        return [data[start:end].decode() for start, end in pairwise([0, *ends])]
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{_WHAT} is damaged: a text is not UTF-8") from error
-
-
-def _numbers(kind: str, lengths: bytes, data: bytes) -> NDArray[np.generic]:
-    dtype = np.dtype(_DTYPES[kind])
-    if lengths or len(data) % dtype.itemsize:
-        raise FormatError(f"{_WHAT} is damaged: its numbers are cut")
-    values = np.frombuffer(data, dtype)
-    if kind != "flag":
-        return values
-    if not _below(values, 2):
-        raise FormatError(f"{_WHAT} is damaged: a truth value is neither 0 nor 1")
-    return values.astype(np.bool_)
-
-
-def _u32(data: bytes) -> Rows:
-    if len(data) % 4:
-        raise FormatError(f"{_WHAT} is damaged: a column is cut")
-    return np.frombuffer(data, "<u4").astype(np.uint32)
-
-
-def _below(column: NDArray[np.generic], bound: int) -> bool:
-    return len(column) == 0 or int(column.max()) < bound
+__all__ = [
+    "MAX_ROWS",
+    "PAGE_BYTES",
+    "CataloguePage",
+    "CatalogueRow",
+    "Column",
+    "Facts",
+    "cut_rows",
+    "facts_of",
+    "without_odd_numbers",
+]

@@ -23,8 +23,8 @@ from engram_format.errors import InvalidInput
 
 Mask = NDArray[np.bool_]
 
-BUILT_IN: Final = frozenset({"path", "kind", "size", "sha256", "time", "vault", "memory", "version"})
-"""Names that every artifact has a value for, beside its metadata and what is known of its series."""
+BUILT_IN: Final = frozenset({"path", "kind", "size", "sha256", "made_from", "time", "vault", "memory", "version"})
+"""Names of what is known of every artifact (`made_from` may have several values, or none), beside metadata and series."""
 
 _FORM: Final = re.compile(r"\s*(?P<name>[^=!<>~]*?)\s*(?P<op>!=|<=|>=|=|<|>|~)(?P<value>.*)", re.DOTALL)
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
@@ -112,6 +112,11 @@ class Condition:
                 return self._each(page.sizes.tolist())
             case "sha256":
                 return self._each([page.digests[at : at + 32].hex() for at in range(0, len(page.digests), 32)])
+            case "made_from":
+                origins = [page.origins[at : at + 32].hex() for at in range(0, len(page.origins), 32)]
+                marked = np.zeros(len(page), np.bool_)
+                marked[page.origin_rows[self._each(origins)]] = True
+                return marked
             case "time":
                 return np.array(
                     [self._ask(text) if text else False for text in map(_utc, page.times.tolist())], np.bool_

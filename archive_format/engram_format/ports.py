@@ -11,8 +11,9 @@ import numpy as np
 
 from engram_format.catalog import AnyArray
 from engram_format.errors import InvalidInput
+from engram_format.exactness import holds_exactly
 
-PortRole = Literal["stimulus", "constant", "state", "response"]
+PortRole = Literal["stimulus", "noise", "constant", "state", "response"]
 
 ONLY_PORT: Final = ""
 """The name that stands for a student's only stimulus."""
@@ -60,6 +61,12 @@ class Perturbation:
     """How large they are; `None` for the default."""
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InvalidInput` for what is no seed of a sampler."""
+    if not 0 <= seed < 1 << 63:
+        raise InvalidInput(f"the seed {seed} cannot be kept: give an integer from 0 to 2^63 - 1")
+
+
 def named(stimulus: Mapping[str, AnyArray], ports: Sequence[MindPort]) -> Mapping[str, AnyArray]:
     """Return the arrays of a stimulus, constants among them, by the names of the ports and in their types.
 
@@ -69,6 +76,8 @@ def named(stimulus: Mapping[str, AnyArray], ports: Sequence[MindPort]) -> Mappin
     driven = {port.name: port for port in ports if port.role == "stimulus"}
     constants = {port.name: port for port in ports if port.role == "constant"}
     given = dict(stimulus)
+    if drawn := [port for port in ports if port.role == "noise" and port.name in given]:
+        raise InvalidInput(f"the stimulus has {drawn[0]}, which is noise and comes from the sampler: leave it out")
     if ONLY_PORT in given and len(driven) == 1:
         given.setdefault(next(iter(driven)), given.pop(ONLY_PORT))
     if not driven.keys() <= given.keys() <= driven.keys() | constants.keys():
@@ -152,18 +161,9 @@ def held_exactly(array: AnyArray, port: MindPort) -> AnyArray:
     """Return the array in the port's type and in C order; raises `InvalidInput` where a value would change."""
     if array.dtype.kind not in "biuf":
         raise InvalidInput(f"{port.role} {port} takes numbers, not {array.dtype}: convert the array first")
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        cast = np.ascontiguousarray(array, dtype=port.dtype).reshape(array.shape)
-        same = np.can_cast(array.dtype, port.dtype, "safe") or _equal(array, cast)
-    if not same:
+    if not holds_exactly(array, port.dtype):
         raise InvalidInput(
             f"{port.role} {port} does not hold the {array.dtype.name} given without rounding: "
             f"convert it with .astype({port.dtype.name!r})"
         )
-    return cast
-
-
-def _equal(array: AnyArray, cast: AnyArray) -> bool:
-    # The way back too: 2**24 + 1 as float32 compares equal to itself in no type but its own.
-    back = cast.astype(array.dtype)
-    return bool(np.array_equal(array, back, equal_nan=array.dtype.kind == "f" and cast.dtype.kind == "f"))
+    return np.ascontiguousarray(array, dtype=port.dtype).reshape(array.shape)

@@ -11,15 +11,15 @@ import contextlib
 import hashlib
 import os
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
 from engram_format.address import check_name, check_note, check_path, check_sha256
-from engram_format.catalog import ArtifactSpec, Folder, Kind, Metadata
+from engram_format.catalog import ArtifactSpec, Folder, Metadata
 from engram_format.chunking import Chunker
 from engram_format.codecs import Zstd
 from engram_format.consent import check_consent
@@ -28,37 +28,25 @@ from engram_format.folders import check_folder
 from engram_format.history import Commit, History
 from engram_format.ids import ContentId, Digest, SessionId
 from engram_format.location import MAX_PAGE_FRAMES
-from engram_format.manifest import MAX_MODE, OPAQUE, Segment, check_metadata
+from engram_format.manifest import MAX_MODE, check_metadata
 from engram_format.series import Description
-from engram_layout import HEAD_BYTES, Plan, detect_kind, plan_opaque
+from engram_layout import Plan, plan_opaque
 from engram_store.array_encoder import ArrayEncoder
+from engram_store.arriving import Arriving
 from engram_store.commit import Ended, commit_session
 from engram_store.cutting import Cutter, Piece
 from engram_store.dedup import KnownContent
 from engram_store.frames import FrameReader
-from engram_store.packing import WORDS_BYTES, WORDS_LEVEL, EncodedFrame, PackWriter, encode_verified, verified
-from engram_store.rows import Rows
+from engram_store.packing import EncodedFrame, PackWriter, encode_verified, verified
 from engram_store.trail import Found, Resumed, Trail, find_session
 from engram_store.vault import VaultStore
 
 _FRAMES_IN_FLIGHT: Final = 16
 _BYTES_IN_FLIGHT: Final = 16 * 2**20
 """Originals being encoded at once, in frames and in bytes; with two workers more would only wait."""
-_OPAQUE_LEVEL: Final = 3
-_LONG_LEVEL: Final = 1
-_LONG_BYTES: Final = 64 * 2**20
-"""Plain bytes of longer artifacts are compressed fast: a rig's raw samples must not wait for the last per cent."""
-_SHORT_LEVEL: Final = 5
-_SHORT_BYTES: Final = 2 * 2**20
-"""In an artifact as short, a cut between two frames costs a per cent, which a little more time brings back."""
-_GAP_LEVEL: Final = 9
-_GAP_BYTES: Final = 512 * 1024
-"""What lies between arrays is short, and mostly words: headers, attributes, a cached schema."""
 _ROOM: Final = 8192
 """More than one row and one path add to a trail."""
 _MAX_ORIGINS: Final = 1024
-_ENCODERS_HELD: Final = 1024
-"""An encoder takes some kilobytes, and a file may have very many arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,57 +55,6 @@ class _Encoded:
     raw_size: int
     frame: EncodedFrame | None
     """`None` where the vault already holds this content."""
-
-
-@dataclass(slots=True)
-class _Current:
-    """The artifact that is being written."""
-
-    spec: ArtifactSpec
-    plan: Plan
-    rows: Rows
-    digest: hashlib._Hash
-    encoders: OrderedDict[int, ArrayEncoder] = field(default_factory=OrderedDict)
-    """Those of the arrays whose frames came last."""
-    head: bytearray = field(default_factory=bytearray)
-    received: int = 0
-
-    @property
-    def segment(self) -> Segment:
-        """The recipe's one segment."""
-        family = OPAQUE if self.plan.description is None else self.plan.description.family
-        return Segment(family, self.plan.size, self.rows.count)
-
-    def level_for(self, piece: Piece) -> int:
-        """Return how thoroughly bytes are compressed of which nothing is assumed."""
-        if len(piece.data) <= WORDS_BYTES:
-            return WORDS_LEVEL
-        if self.plan.arrays and len(piece.data) <= _GAP_BYTES:
-            return _GAP_LEVEL
-        if self.plan.size <= _SHORT_BYTES:
-            return _SHORT_LEVEL
-        return _LONG_LEVEL if self.plan.size > _LONG_BYTES else _OPAQUE_LEVEL
-
-    @property
-    def kind(self) -> Kind:
-        """What the artifact is, if its depositor does not say otherwise."""
-        kind = detect_kind(bytes(self.head), size=self.received)
-        known = self.plan.description
-        return Kind.RECORDING if kind is Kind.FILE and known is not None and known.is_recording else kind
-
-    def encoder(self, array: int) -> ArrayEncoder:
-        """Return the encoder of an array of the plan: one for all its frames, unless very many arrays lie between them."""
-        found = self.encoders.pop(array, None) or ArrayEncoder(self.plan.arrays[array])
-        self.encoders[array] = found
-        if len(self.encoders) > _ENCODERS_HELD:
-            self.encoders.popitem(last=False)
-        return found
-
-    def take(self, data: bytes | memoryview) -> None:
-        self.digest.update(data)
-        if len(self.head) < HEAD_BYTES:
-            self.head += data[: HEAD_BYTES - len(self.head)]
-        self.received += len(data)
 
 
 class DepositSession:
@@ -147,7 +84,7 @@ class DepositSession:
         self._in_flight_bytes = 0
         self._sending: dict[str, int] = {}
         self._durable: dict[str, int] = {}
-        self._current: _Current | None = None
+        self._current: Arriving | None = None
         self._ended: dict[str, Ended] = {}
         self._broken: BaseException | None = None
         self._packs: PackWriter | None = None
@@ -197,7 +134,7 @@ class DepositSession:
         plan = plan_opaque(spec.size) if plan is None else plan
         if plan.size != spec.size:
             raise InvalidInput(f"the plan of {spec.path!r} is one of {plan.size} bytes, and {spec.size} were announced")
-        current = _Current(spec, plan, resumed.rows, hashlib.sha256())
+        current = Arriving(spec, plan, resumed.rows, hashlib.sha256())
         for original in self._frames.stream(resumed.rows):  # SHA-256 goes on from where it was, over what is stored
             current.take(original)
         self._resumed.pop(spec.path, None)
@@ -366,7 +303,7 @@ class DepositSession:
             raise Precondition(f"session {self._session} is closed: open it again")
         return self._packs
 
-    def _require_current(self) -> _Current:
+    def _require_current(self) -> Arriving:
         self._writer()
         if self._current is None:
             raise Precondition("no artifact is begun: begin one before its bytes are sent")
@@ -381,7 +318,7 @@ class DepositSession:
             self._broken = error
             raise
 
-    def _encode(self, current: _Current, piece: Piece) -> None:
+    def _encode(self, current: Arriving, piece: Piece) -> None:
         encoder = None if piece.array is None else current.encoder(piece.array)
         self._in_flight.append(self._workers.submit(self._encode_one, piece, encoder, level=current.level_for(piece)))
         self._in_flight_bytes += len(piece.data)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from engram_client.deposit import Deposit
+from engram_client.minds import Minds
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import (
     AnyArray,
@@ -28,147 +30,10 @@ from engram_format.catalog import (
     Vault,
     Version,
 )
-from engram_format.ports import MindPort, Perturbation
-from engram_layout import Plan
+from engram_format.ports import Perturbation
 
 if TYPE_CHECKING:
     from engram_client.views import ArtifactView
-
-
-class Deposit(Protocol):
-    """One open deposit session: several artifacts, one version.
-
-    For each artifact: `begin`, `write` from the offset that `begin` returned, `end`; or `put`, if it is small. Then `commit`.
-    A session that was cut is opened again under the same id and goes on from what was durable. Closing without `commit` leaves
-    it resumable.
-    """
-
-    @property
-    def session(self) -> str:
-        """The session's id, 32 hex digits, chosen by the depositor."""
-        ...
-
-    @property
-    def committed_version(self) -> Version | None:
-        """The version that this session has committed, if its `commit` succeeded earlier."""
-        ...
-
-    def begin(self, spec: ArtifactSpec, plan: Plan | None = None) -> int:
-        """Start or continue the artifact; return the offset from which bytes are still needed.
-
-        A `plan` says where its arrays lie, which makes it smaller and lets it be sliced; without one its bytes are kept.
-        """
-        ...
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the artifact; blocks while the pipeline is full."""
-        ...
-
-    def end(self, *, sha256: str) -> Artifact:
-        """Close the artifact; raises `InvalidInput` if size or SHA-256 (hex) of what arrived differ from what was announced."""
-        ...
-
-    def put(self, spec: ArtifactSpec, data: bytes, *, sha256: str, plan: Plan | None = None) -> Callable[[], Artifact]:
-        """Deposit a whole artifact of at most 1 MiB; return what waits until it has arrived, and returns it or raises.
-
-        Where the archive is far, several may be on the way. After one has failed, the session is to be opened again.
-        """
-        ...
-
-    def commit(self, *, message: str, author: str, folders: Iterable[Folder] = ()) -> Version:
-        """Make all ended artifacts durable and visible as one version; repeating it returns the same version.
-
-        `folders` says what is known of folders in it, those that hold nothing among them; of other folders the version
-        knows what the one before it did.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the session's resources."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class Minds(Protocol):
-    """Some minds of one student, each with its own state, that advance together. Close them, or use a `with` block.
-
-    >>> with archive.open_minds(student, minds=16) as minds:  # doctest: +SKIP
-    ...     for stimulus in experiment:  # (step, mind, ...): one step, or several
-    ...         response = minds.tick(stimulus)["rate_hz"]
-    ...     minds.save(Address.parse("retina/bars"), author="ada")
-    """
-
-    @property
-    def student_sha256(self) -> str:
-        """The student's digest, 64 hex digits."""
-        ...
-
-    @property
-    def ports(self) -> tuple[MindPort, ...]:
-        """Stimuli, constants, states and responses; each role in the order of the network."""
-        ...
-
-    @property
-    def minds(self) -> int:
-        """How many minds advance together."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Steps that the minds have taken, those before they were saved or forked included."""
-        ...
-
-    @property
-    def profile(self) -> Mapping[str, Scalar]:
-        """The execution profile as it stands in receipts."""
-        ...
-
-    @property
-    def sampling_interval_s(self) -> float | None:
-        """The time between two steps, in seconds; `None` where nobody said."""
-        ...
-
-    def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
-        """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, *step shape).
-
-        A stimulus is one array (step, mind, *step shape) for each stimulus port, by name; or the array alone where there is
-        one. How steps are divided between ticks does not change a bit. Raises `InvalidInput` for arrays that do not fit or
-        hold NaN or infinity, and `Exhausted` past the deadline; the minds are then as before.
-        """
-        ...
-
-    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Minds:
-        """Return new minds that begin with the states of these minds; a mind may be taken more than once.
-
-        With a `perturbation`, each but the first of the new minds begins a little differently.
-        """
-        ...
-
-    def state(self) -> Mapping[str, AnyArray]:
-        """Return the states by name, each (mind, *step shape)."""
-        ...
-
-    def save(self, address: Address, *, author: str = "") -> Artifact:
-        """Keep the states as an artifact, from which `open_minds` goes on exactly, in a new version of the memory; return it.
-
-        Without a path in the address, the artifact is named by the time.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the minds; closing twice is no error."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class Archive(Protocol):
@@ -282,7 +147,8 @@ class Archive(Protocol):
 
         A condition is a name, one of `= != < <= > >= ~` (contains) and a value, such as `series.sampling_rate>=20000`. Names
         are those of metadata; `series.name`, `.sampling_rate`, `.unit`, `.dtype`, `.samples`, `.duration`, `.channels` and
-        `.role`, where one series is enough; `family`, `path`, `kind`, `size`, `sha256`, `time`, `vault`, `memory`, `version`.
+        `.role`, where one series is enough; `family`, `path`, `kind`, `size`, `sha256`, `made_from` (SHA-256, where one is enough),
+        `time`, `vault`, `memory`, `version`.
         `scope` is a vault, a memory or a folder in it. `warn` is told of a name that no artifact has.
         """
         ...
@@ -331,7 +197,8 @@ class Archive(Protocol):
 
         A stimulus is an artifact holding one `.npy` array or a `.npz` of arrays by input name, or arrays by input name
         (the name `""` stands for the student's only input); the first axis is time. With a seed to `sample` from, counts and
-        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`.
+        events are drawn from the responses whose contract says `rate` or `bernoulli`: the outputs `<response>.drawn`. The
+        noise that a student takes is drawn from it too, and without it from the contract's seed.
         """
         ...
 
@@ -359,6 +226,7 @@ class Archive(Protocol):
         constants: Mapping[str, Scalar] | None = None,
         execution: Mapping[str, Scalar] | None = None,
         perturbation: Perturbation | None = None,
+        sample: int | None = None,
         allow_nan: bool = False,
     ) -> Minds:
         """Open minds of a student, each with its own state, that advance together.
@@ -367,7 +235,8 @@ class Archive(Protocol):
         of them, such as `Minds.save` makes. `minds` is by default as many as it holds, else one; the state of one mind is
         given to all. `constants` replace the student's own; `execution` chooses some of `form`, `threads`, `optimisation`
         and `prepacking`; both are by default as they were when the state was saved. `perturbation` changes the initial
-        states a little, each mind's differently but the first's, which stays. Raises `Refused` for
+        states a little, each mind's differently but the first's, which stays. `sample` is the seed from which the noise is
+        drawn that a student takes, by default that of the saved state, else of the contract. Raises `Refused` for
         a student that is not let run, `InvalidInput` where something does not fit, and `Exhausted` for too many minds.
         """
         ...

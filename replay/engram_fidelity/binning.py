@@ -42,9 +42,11 @@ class Presentation:
 
 
 def whole_bins(duration_s: float, bin_s: float) -> int:
-    """Return how many whole bins lie in a duration; raises `InvalidInput` for a width that is none."""
+    """Return how many whole bins lie in a duration; raises `InvalidInput` for a width or a duration that is none."""
     if not (math.isfinite(bin_s) and bin_s > 0):
         raise InvalidInput(f"a bin of {bin_s} s is none: give a positive width")
+    if not math.isfinite(duration_s / bin_s):
+        raise InvalidInput(f"{duration_s} s hold no number of bins of {bin_s:g} s: mend the times in the recording")
     return math.floor(duration_s / bin_s + _NEAR)
 
 

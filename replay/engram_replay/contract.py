@@ -18,7 +18,7 @@ from engram_replay.told import CONTRACT_PREFIX, NO_AXIS, Distribution, Length, R
 
 __all__ = ["CONTRACT_PREFIX", "Contract", "Distribution", "Length", "Port", "Role"]
 
-_ORDER = (Role.STIMULUS, Role.CONSTANT, Role.STATE, Role.RESPONSE)
+_ORDER = (Role.STIMULUS, Role.NOISE, Role.CONSTANT, Role.STATE, Role.RESPONSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ class Contract:
     """
 
     ports: tuple[Port, ...]
-    """Stimuli, constants, states and responses, each role in the order of the network."""
+    """Stimuli, noise, constants, states and responses, each role in the order of the network."""
     sampling_interval_s: float | None = None
     """The time between two steps, in seconds; `None` where nobody said."""
     seed: int | None = None
-    """The seed of the sampler that draws events from the responses; `None` where none are drawn."""
+    """The seed of the sampler that draws events from the responses and gives noise; `None` where nobody said."""
 
     def of(self, role: Role) -> tuple[Port, ...]:
         """Return the ports of one role."""
@@ -95,6 +95,16 @@ class Contract:
     def stimuli(self) -> tuple[Port, ...]:
         """What is driven over time."""
         return self.of(Role.STIMULUS)
+
+    @property
+    def noise(self) -> tuple[Port, ...]:
+        """What the sampler gives with each step, beside the stimuli."""
+        return self.of(Role.NOISE)
+
+    @property
+    def driven(self) -> tuple[Port, ...]:
+        """What the network takes anew with each step: stimuli, then noise."""
+        return (*self.stimuli, *self.noise)
 
     @property
     def constants(self) -> tuple[Port, ...]:
@@ -113,13 +123,13 @@ class Contract:
 
     @property
     def takes_minds(self) -> bool:
-        """Whether one call may take several minds: every stimulus, state and response has an axis for them."""
-        return all(port.minds_axis is not None for port in (*self.stimuli, *self.states, *self.responses))
+        """Whether one call may take several minds: all stimuli, noise, states and responses have an axis for them."""
+        return all(port.minds_axis is not None for port in (*self.driven, *self.states, *self.responses))
 
     @property
     def takes_steps(self) -> bool:
-        """Whether one call may take several steps: every stimulus and every response has an axis for them."""
-        return all(port.time_axis is not None for port in (*self.stimuli, *self.responses))
+        """Whether one call may take several steps: all stimuli, noise and responses have an axis for them."""
+        return all(port.time_axis is not None for port in (*self.driven, *self.responses))
 
     def told(self) -> Told:
         """Return all of the contract as what is said of a student."""
@@ -153,8 +163,9 @@ class Contract:
 def checked(contract: Contract) -> Contract:
     """Return the contract if it can be; raises `InvalidInput` naming the port that contradicts itself or the others.
 
-    Axes lie in the shape, are free and differ. Minds have an axis in every stimulus, state and response, or in none; time in
-    every stimulus and response, or in none. What only one role has, no other has.
+    Axes lie in the shape, are free and differ. Minds have an axis in all stimuli, noise, states and responses, or in none; time
+    in all stimuli, noise and responses, or in none. Noise is of floating point and its other axes have lengths. What only one
+    role has, no other has.
     """
     for port in contract.ports:
         _check_port(port)
@@ -162,15 +173,15 @@ def checked(contract: Contract) -> Contract:
         raise InvalidInput(f"the contract has no {'response' if contract.stimuli else 'stimulus'}: say which it is")
     order = [_ORDER.index(port.role) for port in contract.ports]
     if order != sorted(order):
-        raise InvalidInput("the contract's ports are out of order: stimuli, constants, states, responses")
+        raise InvalidInput("the contract's ports are out of order: stimuli, noise, constants, states, responses")
     for axis in ("minds_axis", "time_axis"):
-        moved = [*contract.stimuli, *contract.responses, *(contract.states if axis == "minds_axis" else ())]
+        moved = [*contract.driven, *contract.responses, *(contract.states if axis == "minds_axis" else ())]
         with_axis = [port.name for port in moved if getattr(port, axis) is not None]
         without = [port.name for port in moved if getattr(port, axis) is None]
         if with_axis and without:
             raise InvalidInput(
-                f"{with_axis[0]!r} has a {axis} and {without[0]!r} has none: say it of every stimulus"
-                f"{', state' if axis == 'minds_axis' else ''} and response, or of none"
+                f"{with_axis[0]!r} has a {axis} and {without[0]!r} has none: say it of every stimulus, "
+                f"noise{', state' if axis == 'minds_axis' else ''} and response, or of none"
             )
     afters = [port.after for port in contract.states]
     if len(set(afters)) < len(afters) or set(afters) & {port.name for port in contract.responses}:
@@ -198,6 +209,12 @@ def _check_port(port: Port) -> None:
             )
     if port.time_axis is not None and port.time_axis == port.minds_axis:
         raise InvalidInput(f"{what} has time and minds along one axis: name two")
+    if port.role is Role.NOISE and port.dtype.kind != "f":
+        raise InvalidInput(f"{what} is of type {port.dtype.name}: noise is float16, float32 or float64")
+    if port.role is Role.NOISE and not all(isinstance(length, int) for length in port.step_shape):
+        raise InvalidInput(
+            f"{what} has a free axis beside those of time and minds, {list(port.shape)}: say its length as 'shape'"
+        )
     if (port.role is Role.STATE) != bool(port.after):
         raise InvalidInput(
             f"{what} {'does not say' if port.role is Role.STATE else 'says'} what follows it: mend 'after'"

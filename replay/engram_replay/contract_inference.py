@@ -5,8 +5,9 @@ What was said stands above what is inferred, and must be possible for the networ
 - States are paired as `signature.pair_states` says: by name, never by order.
 - An axis is time or minds by its symbol: `n`, `b`, `minds` and `batch...` are minds; `t`, `time...`, `seq...`, `step`, `steps` and
   `length` time. In responses and states it is the one with the symbol that it has in a stimulus; the last free axis of a
-  response that is left is the one that the stimuli have and the response still lacks. Minds have an axis in every stimulus,
-  state and response, time in every stimulus and response, or they have none anywhere: one mind, one step a call.
+  response that is left is the one that the stimuli have and the response still lacks. Minds have an axis in all stimuli,
+  noise, states and responses, time in all stimuli, noise and responses, or they have none anywhere: one mind, one step a call.
+- Noise is never told by a name: an input is a stimulus unless it was said to be noise.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def infer(
         _require_everywhere(drafts, along)
     ports = tuple(
         draft.port
-        for role in (Role.STIMULUS, Role.CONSTANT, Role.STATE, Role.RESPONSE)
+        for role in (Role.STIMULUS, Role.NOISE, Role.CONSTANT, Role.STATE, Role.RESPONSE)
         for draft in drafts
         if draft.port.role is role
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from engram_format.catalog import AnyArray
 from engram_format.errors import Exhausted, InvalidInput
+from engram_format.ports import check_seed
 from engram_replay.contract import Contract, Port
 from engram_replay.sampler import MAX_RATE, PIECE_RATE, draw
 from engram_replay.signature import Mode
@@ -22,9 +23,9 @@ from engram_replay.told import Distribution
 DRAWN: Final = ".drawn"
 """Ends the names of outputs that were drawn."""
 SEED: Final = "sample.seed"
-"""The entry of a receipt that says that there are such outputs, and from which seed."""
+"""The entry of a receipt that says from which seed they were drawn, and the noise that the network took."""
 DIGEST: Final = "drawn.sha256"
-"""The entry that binds them; `outputs.sha256` binds what the network gave."""
+"""The entry that says that there are such outputs, and binds them; `outputs.sha256` binds what the network gave."""
 
 _MAX_DRAWS: Final = 1 << 29
 """Numbers that are drawn for one replay: less than a minute's work."""
@@ -35,11 +36,15 @@ def distributions(contract: Contract) -> Mapping[str, Distribution]:
     return {port.name: port.distribution for port in contract.responses}
 
 
+def is_drawable(told: Mapping[str, Distribution]) -> bool:
+    """Tell whether any response holds parameters that something is drawn from."""
+    return any(distribution is not Distribution.CONTINUOUS for distribution in told.values())
+
+
 def check_drawable(told: Mapping[str, Distribution], *, seed: int) -> None:
     """Raise `InvalidInput` where nothing can be drawn, before anything is run."""
-    if not 0 <= seed < 1 << 63:
-        raise InvalidInput(f"the seed {seed} cannot be kept: give an integer from 0 to 2^63 - 1")
-    if all(distribution is Distribution.CONTINUOUS for distribution in told.values()):
+    check_seed(seed)
+    if not is_drawable(told):
         raise InvalidInput(
             "every response of the student is continuous, and nothing is drawn from such: say rate or bernoulli in its contract"
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engram_format.errors import InvalidInput
+from engram_format.exactness import holds_exactly
 from engram_replay.arrays import ONLY_STIMULUS, AnyArray
 from engram_replay.signature import Mode, Signature, Stimulus, Tensor
 
@@ -78,6 +79,10 @@ def _by_name(signature: Signature, stimulus: Mapping[str, AnyArray]) -> dict[str
     """Return what was given by the names of the inputs, exactly one array for each stimulus and constant."""
     driven = [expected.tensor for expected in signature.stimuli]
     wanted = [*driven, *signature.constants]
+    if drawn := [name for name in signature.noise if name in stimulus]:
+        raise InvalidInput(
+            f"the stimulus has {drawn[0]!r}, which is noise and comes from the sampler: leave it out, and give a seed"
+        )
     given = {**signature.values, **stimulus}
     if ONLY_STIMULUS in given and len(driven) == 1 and driven[0].name not in given:
         given[driven[0].name] = given.pop(ONLY_STIMULUS)
@@ -95,32 +100,12 @@ def _cast(array: AnyArray, expected: Tensor) -> AnyArray:
         raise InvalidInput(f"input {expected} takes numbers, not {array.dtype}: convert the array first")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidInput(f"the array for input {expected} holds NaN or infinity: cut out or fill the gaps first")
-    if not _holds_exactly(array, expected.dtype):
+    if not holds_exactly(array, expected.dtype):
         raise InvalidInput(
             f"input {expected} takes {expected.dtype.name}, and the {array.dtype.name} given does not fit without rounding: "
             f"convert it with .astype({expected.dtype.name!r})"
         )
     return np.ascontiguousarray(array, dtype=expected.dtype).reshape(array.shape)
-
-
-def _holds_exactly(array: AnyArray, dtype: np.dtype[np.generic]) -> bool:
-    """Say whether every value of the array is a value of `dtype` too."""
-    if array.size == 0 or np.can_cast(array.dtype, dtype, "safe"):
-        return True
-    if array.dtype.kind == "f":
-        if dtype.kind != "f":
-            return False
-        with np.errstate(over="ignore", under="ignore"):
-            return bool((array.astype(dtype).astype(array.dtype) == array).all())
-    if dtype.kind not in "iuf":
-        return False
-    # Whole numbers are compared as Python's, which have no bounds of their own.
-    low, high = int(array.min()), int(array.max())
-    if dtype.kind == "f":
-        largest = 1 << (np.finfo(dtype.name).nmant + 1)
-        return -largest <= low and high <= largest
-    bounds = np.iinfo(dtype.name)
-    return bounds.min <= low and high <= bounds.max
 
 
 def _axes_left_out(expected: Stimulus, array: AnyArray, *, mode: Mode) -> int:

@@ -66,8 +66,8 @@ def golden_stimuli(contract: Contract, *, seed: int, steps: int, minds: int, fre
 async def trace(host: MindHost, student: StudentSource) -> Golden:
     """Run a student over its golden stimulus; constants have the contract's values, states begin as zeros.
 
-    Of axes that the contract leaves free several lengths are tried. Raises what the host raises, `Exhausted` where it takes
-    longer than `LIMIT_S`, and `InvalidInput` where the stimulus would be too large.
+    Noise is from the seed of the stimulus. Of axes that the contract leaves free several lengths are tried. Raises what the
+    host raises, `Exhausted` where it takes longer than `LIMIT_S`, and `InvalidInput` where the stimulus would be too large.
     """
     contract = await host.contract(student)
     if unsaid := [port.name for port in contract.constants if port.value is None]:
@@ -91,7 +91,7 @@ async def _trace(host: MindHost, student: StudentSource, contract: Contract, fre
         raise InvalidInput(
             f"{student.name} takes {size} values in one step of {MINDS} minds: too many for a golden trace"
         )
-    session = await host.open(student, minds=MINDS)
+    session = await host.open(student, minds=MINDS, sample=SEED)
     try:
         steps, responses = await _responses(session, contract, free_length, most=_MAX_STIMULUS_VALUES // max(size, 1))
         state = await session.state()

@@ -53,6 +53,10 @@ def run_group(
         load_student(data, told=said, execution=execution, limits=gate)
         for data, said in zip(networks, told, strict=True)
     )
+    if drawing := [student for student in students if student.contract.noise]:
+        raise InvalidInput(
+            f"{drawing[0]} takes the noise {drawing[0].contract.noise[0].name!r}, which a group is not given: replay it by itself"
+        )
     models = [check_network(data, what="a student of the group", limits=gate) for data in networks]
     choice = _choice(models, students)
     if choice.network is None:

@@ -16,9 +16,10 @@ from engram_format.encoding import Encodable
 from engram_format.errors import Exhausted, FormatError, InvalidInput, Unavailable
 from engram_replay.contract import Contract
 from engram_replay.execution import Execution, Form
-from engram_replay.process import SMALL_S
+from engram_replay.handing import Handing
+from engram_replay.process import SMALL_S, StudentProcess
 from engram_replay.refusal import plain
-from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in
+from engram_replay.residents import HostLimits, Resident, Residents, StudentSource, contract_in, too_large
 from engram_replay.session import MindSession
 from engram_replay.wire import Op, scalars, under
 
@@ -66,17 +67,24 @@ class MindHost:
         execution: Execution | None = None,
         constants: Mapping[str, Scalar] | None = None,
         initial_state: Mapping[str, AnyArray] | None = None,
+        sample: int | None = None,
+        steps: int = 0,
     ) -> MindSession:
         """Open a session, loading the student if it is not loaded.
 
-        States that are not given begin as zeros. Raises `Refused` where the gate refuses the student, `InvalidInput` where it
+        States that are not given begin as zeros; `steps` are those that the minds have taken before. With a seed to `sample`
+        from, the noise that a student takes is drawn; without, it comes after the stimuli.
+
+        Raises `Refused` where the gate refuses the student, `InvalidInput` where it
         or the state do not fit, `Exhausted` for too many sessions or no memory.
         """
         chosen = execution or Execution()
         resident = await self._shared(student, chosen)
-        session = self.admit(resident, minds=minds, student=student, execution=chosen)
+        session = self.admit(resident, minds=minds, student=student, execution=chosen, sample=sample, steps=steps)
         try:
-            head: dict[int, Encodable] = {1: session.number, 2: minds, 3: dict(constants or {})}
+            head: dict[int, Encodable] = {1: session.number, 2: minds, 3: dict(constants or {}), 5: steps}
+            if session.sample is not None:
+                head[4] = session.sample
             await resident.process.ask(Op.OPEN, head, initial_state, limit_s=SMALL_S)
         except BaseException:
             session.end("it was never opened")
@@ -113,8 +121,11 @@ class MindHost:
         execution: Execution | None = None,
         initial_state: Mapping[str, AnyArray] | None = None,
         limit_s: float | None = None,
+        sample: int | None = None,
     ) -> Answer:
         """Run a student over a whole stimulus, in a process that does nothing else meanwhile.
+
+        The noise that a student takes is drawn from the seed `sample`.
 
         Raises as `open` does, and `Exhausted` past `limit_s`, by default the host's limit of a call.
         """
@@ -125,7 +136,7 @@ class MindHost:
         given = _given(stimulus, initial_state)
         try:
             head, arrays = await resident.process.ask(
-                Op.REPLAY, {1: limit_s}, given, limit_s=limit_s, most_bytes=self.limits.answer_bytes
+                Op.REPLAY, _replay_head(limit_s, sample), given, limit_s=limit_s, most_bytes=self.limits.answer_bytes
             )
             with resident.process.believing():
                 answer = Answer(
@@ -148,31 +159,20 @@ class MindHost:
         Raises as `replay` does.
         """
         self._keep_sweeping()
-        networks: list[bytes] = []
-        total = 0
-        for student in students:
-            networks.append(await asyncio.to_thread(student.read))
-            total += len(networks[-1])
-            if total > self.limits.student_bytes:
-                raise Exhausted(
-                    f"the students have more than {self.limits.student_bytes} bytes together, the bound of what is loaded: "
-                    "make smaller groups"
-                )
         limit_s = self.limits.call_s
         head: dict[int, Encodable] = {
             1: limit_s,
-            2: [len(data) for data in networks],
             3: dict(Execution().to_fields()),
             4: [contract_in(student.told) for student in students],
             5: self.limits.allow_loops,
         }
         process = await self._residents.process(what="a group of students")
         try:
+            await self._give_all(students, process)
             fields, arrays = await process.ask(
                 Op.GROUP,
                 head,
                 _given(stimulus, None),
-                rest=networks,
                 limit_s=limit_s + self.limits.load_s,
                 most_bytes=self.limits.answer_bytes,
             )
@@ -203,21 +203,26 @@ class MindHost:
         *,
         initial_state: Mapping[str, AnyArray] | None = None,
         limit_s: float,
+        sample: int | None = None,
+        first_mind: int = 0,
     ) -> Mapping[str, AnyArray]:
         """Run a whole replay by the ONNX reference evaluator instead of the runtime; return the outputs.
+
+        Noise is drawn from the seed `sample`, as that of the minds from `first_mind` on.
 
         Raises `InvalidInput` where the evaluator cannot run the student, and `Exhausted` past `limit_s`.
         """
         chosen = Execution()
         self._keep_sweeping()
-        data = await asyncio.to_thread(student.read)
+        network = await Handing(student.read).begin()
         resident = await self._residents.borrow(student, chosen)
         try:
+            most = self.limits.student_bytes
+            await network.give_to(resident.process, most_bytes=most, too_large=too_large(student, most))
             _, outputs = await resident.process.ask(
                 Op.REFERENCE,
-                {1: limit_s},
+                {**_replay_head(limit_s, sample), 3: first_mind},
                 _given(stimulus, initial_state),
-                rest=[data],
                 limit_s=limit_s,
                 most_bytes=self.limits.answer_bytes,
             )
@@ -225,6 +230,21 @@ class MindHost:
         finally:
             # The evaluator holds every operator of the standard: no later replay needs that.
             resident.process.finish(Unavailable("the reference evaluator is done"))
+
+    async def _give_all(self, students: Sequence[StudentSource], process: StudentProcess) -> None:
+        """Give a process the networks of a group; raises `Exhausted` where they are too large together."""
+        most = left = self.limits.student_bytes
+        for number, student in enumerate(students):
+            network = await Handing(student.read).begin()
+            await network.give_to(
+                process,
+                number=number,
+                most_bytes=left,
+                too_large=Exhausted(
+                    f"the students have more than {most} bytes together, the bound of what is loaded: make smaller groups"
+                ),
+            )
+            left -= network.size
 
     def let_go(self, student: StudentSource, *, execution: Execution | None = None) -> None:
         """End a student's process if no session uses it, sooner than time or the budget would."""
@@ -239,7 +259,16 @@ class MindHost:
             session.end("the host was closed")
         await self._residents.close()
 
-    def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
+    def admit(
+        self,
+        resident: Resident,
+        *,
+        minds: int,
+        student: StudentSource,
+        execution: Execution,
+        sample: int | None = None,
+        steps: int = 0,
+    ) -> MindSession:
         """Return a session that has a number and a place; raises `Exhausted` where there is none."""
         if not 1 <= minds <= self.limits.minds:
             raise InvalidInput(f"{minds} minds cannot be run as one session: ask for 1 to {self.limits.minds}")
@@ -248,7 +277,14 @@ class MindHost:
         if len(self._sessions) >= self.limits.sessions:
             raise Exhausted(f"{self.limits.sessions} sessions of minds are open, the bound: close some and retry")
         session = MindSession(
-            self, resident, number=next(self._numbers), minds=minds, student=student, execution=execution
+            self,
+            resident,
+            number=next(self._numbers),
+            minds=minds,
+            student=student,
+            execution=execution,
+            sample=sample,
+            steps=steps,
         )
         self._sessions[session] = resident
         resident.sessions += 1
@@ -291,6 +327,10 @@ class MindHost:
                 session.end(f"it was not used for {self.limits.idle_s:g} s")
             self._residents.end_unused(since=oldest)
             await self._residents.look()
+
+
+def _replay_head(limit_s: float, sample: int | None) -> dict[int, Encodable]:
+    return {1: limit_s} if sample is None else {1: limit_s, 2: sample}
 
 
 def _given(stimulus: Mapping[str, AnyArray], state: Mapping[str, AnyArray] | None) -> dict[str, AnyArray]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from engram_format.catalog import AnyArray
 from engram_format.errors import EngramError
-from engram_replay.contract import Contract, Port
+from engram_replay.contract import Contract, Port, Role
 from engram_replay.minds import Ensemble, Rows
 
 _COMPANIES: Final = (2, 5, 16, 67)
@@ -46,7 +46,7 @@ def measure(ensemble: Ensemble) -> Invariance:
     draw = np.random.default_rng(0)
     try:
         began = time.perf_counter()
-        stimuli, states = _noise(contract.stimuli, (1, 1), draw), _noise(contract.states, (1,), draw)
+        stimuli, states = _noise(contract.driven, (1, 1), draw), _noise(contract.states, (1,), draw)
         alone = _advance(ensemble, stimuli, states)
         if time.perf_counter() - began > _SLOW_S:
             return Invariance(minds=False, steps=False)
@@ -69,7 +69,7 @@ def _same_in_company(
     draw: np.random.Generator,
 ) -> bool:
     """Compare a mind by itself with the last of several."""
-    others = _noise(ensemble.contract.stimuli, (1, company - 1), draw)
+    others = _noise(ensemble.contract.driven, (1, company - 1), draw)
     joined = [np.concatenate(pair, axis=1) for pair in zip(others, stimuli, strict=True)]
     other_states = _noise(ensemble.contract.states, (company - 1,), draw)
     joined_states = [np.concatenate(pair) for pair in zip(other_states, states, strict=True)]
@@ -78,7 +78,7 @@ def _same_in_company(
 
 
 def _same_in_one_call(ensemble: Ensemble, draw: np.random.Generator, *, minds: int) -> bool:
-    stimuli = _noise(ensemble.contract.stimuli, (_STEPS, minds), draw)
+    stimuli = _noise(ensemble.contract.driven, (_STEPS, minds), draw)
     one_by_one, at_once = ensemble.new(stimuli), ensemble.new(stimuli)
     single = [
         ensemble.tick([(one_by_one, [given[step : step + 1] for given in stimuli])], steps=1)[0]
@@ -110,6 +110,9 @@ def _noise(ports: Sequence[Port], outer: tuple[int, ...], draw: np.random.Genera
     arrays: list[AnyArray] = []
     for port in ports:
         shape = (*outer, *(length for length in port.step_shape if isinstance(length, int)))
+        if port.role is Role.NOISE:
+            arrays.append(draw.random(shape, np.float32).astype(port.dtype))
+            continue
         if port.dtype.kind == "f":
             arrays.append(draw.standard_normal(shape).astype(port.dtype))
         else:

@@ -21,7 +21,6 @@ from engram_replay.refusal import CONTRACT_RULE, Refused
 from engram_replay.signature import Signature, Tensor, read_signature
 from engram_replay.told import Told
 
-_MAX_BYTES = 512 << 20
 _LIMITS = GateLimits()
 ORT_ERRORS = (
     ort.EPFail,
@@ -68,7 +67,7 @@ def load_student(
     *,
     told: Mapping[str, Scalar] | None = None,
     execution: Execution | None = None,
-    max_bytes: int = _MAX_BYTES,
+    max_bytes: int = _LIMITS.max_bytes,
     limits: GateLimits = _LIMITS,
 ) -> Student:
     """Load an ONNX network.
@@ -98,7 +97,11 @@ def load_student(
         raise Refused(f"the contract does not fit {what}: {error}", rule=CONTRACT_RULE) from error
     paired = {port.name: port.after for port in contract.states}
     signature = read_signature(
-        inputs, outputs, states=paired, constants={port.name: port.array for port in contract.constants}
+        inputs,
+        outputs,
+        states=paired,
+        constants={port.name: port.array for port in contract.constants},
+        noise=[port.name for port in contract.noise],
     )
     return Student(sha256, signature, contract, session)
 
@@ -110,6 +113,8 @@ def load_network(data: bytes, execution: Execution, *, what: str) -> onnxruntime
     except ORT_ERRORS as error:
         raise InvalidInput(f"{what} cannot be loaded ({reason(error)}): check the network with onnx.checker") from error
     session.disable_fallback()
+    # The runtime's wrapper keeps the network beside what it made of it, to make it anew for another provider: we never do.
+    session._model_bytes = None
     return session
 
 

@@ -12,6 +12,7 @@ from engram_format.errors import InvalidInput
 from engram_replay.contract import Contract, Port, Role
 from engram_replay.layout import Layout
 from engram_replay.loader import Student
+from engram_replay.noise import Noise
 from engram_replay.runtime_calls import Calls
 
 Arrays = dict[str, AnyArray]
@@ -27,6 +28,8 @@ class Rows:
     minds: int
     constants: Mapping[str, AnyArray]
     states: list[Arrays]
+    noise: Noise | None = None
+    """What they take beside their stimuli; `None` where they take none, or are given it as stimuli are."""
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Ensemble:
     """Whether minds of several sessions may share a call: the bits of a row do not depend on its neighbours."""
     joins_steps: bool = False
     """Whether steps may share a call: the bits do not depend on how steps are cut into calls."""
-    _stimuli: list[tuple[Port, Layout]] = field(init=False)
+    _driven: list[tuple[Port, Layout]] = field(init=False)
     _responses: list[tuple[Port, Layout]] = field(init=False)
     _states: list[tuple[Port, Layout]] = field(init=False)
     _names: list[str] = field(init=False)
@@ -47,8 +50,8 @@ class Ensemble:
     """As the contract says; kept here, like the ports, since every tick asks."""
     takes_steps: bool = field(init=False)
     stimuli: tuple[Port, ...] = field(init=False)
-    dtypes: tuple[np.dtype[np.generic], ...] = field(init=False)
-    """Of the stimuli."""
+    driven: tuple[Port, ...] = field(init=False)
+    """Stimuli, then noise."""
 
     @property
     def contract(self) -> Contract:
@@ -62,18 +65,25 @@ class Ensemble:
     def __post_init__(self) -> None:
         self.takes_minds, self.takes_steps = self.contract.takes_minds, self.contract.takes_steps
         self.stimuli = self.contract.stimuli
-        self.dtypes = tuple(port.dtype for port in self.stimuli)
-        self._stimuli = [(port, Layout.of(port)) for port in self.contract.stimuli]
+        self.driven = self.contract.driven
+        self._driven = [(port, Layout.of(port)) for port in self.driven]
         self._responses = [(port, Layout.of(port)) for port in self.contract.responses]
         self._states = [(port, Layout.of(port, is_state=True)) for port in self.contract.states]
         self._names = [port.name for port, _ in self._responses] + [port.after for port, _ in self._states]
 
     def rows(
-        self, *, minds: int, constants: Mapping[str, Scalar], initial_state: Mapping[str, AnyArray] | None
+        self,
+        *,
+        minds: int,
+        constants: Mapping[str, Scalar],
+        initial_state: Mapping[str, AnyArray] | None,
+        sample: int | None = None,
+        step: int = 0,
     ) -> Rows:
         """Return new minds; states that are not given are zeros.
 
-        Raises `InvalidInput` for constants or states that do not fit.
+        With a seed to `sample` from, their noise is drawn, as that of minds whose next step is `step`; without, they are given
+        it after the stimuli. Raises `InvalidInput` for constants or states that do not fit.
         """
         if minds < 1:
             raise InvalidInput(f"{minds} minds cannot be run: ask for at least 1")
@@ -90,7 +100,9 @@ class Ensemble:
                 {port.name: self._one_mind(layout, states[port.name], mind) for port, layout in self._states}
                 for mind in range(minds)
             ]
-        return Rows(minds, self._constants(constants), per_call)
+        ports = self.contract.noise
+        noise = Noise(ports, seed=sample, minds=minds, step=step) if ports and sample is not None else None
+        return Rows(minds, self._constants(constants), per_call, noise)
 
     def state_of(self, rows: Rows) -> Arrays:
         """Return the states, each (mind, *step_shape)."""
@@ -101,19 +113,22 @@ class Ensemble:
             for port, layout in self._states
         }
 
-    def fork(self, rows: Rows, chosen: Sequence[int]) -> Rows:
-        """Return new minds with the states of the chosen ones."""
+    def fork(self, rows: Rows, chosen: Sequence[int], *, sample: int | None = None) -> Rows:
+        """Return new minds with the states of the chosen ones; their noise is from the same seed unless another is given."""
         if not chosen or any(not 0 <= row < rows.minds for row in chosen):
             raise InvalidInput(f"there is no mind beyond 0 to {rows.minds - 1} to be forked: choose of these")
         state = {name: values[list(chosen)] for name, values in self.state_of(rows).items()}
         forked = self.rows(minds=len(chosen), constants={}, initial_state=state)
         forked.constants = rows.constants
+        if rows.noise is not None:
+            forked.noise = rows.noise.forked(minds=len(chosen), seed=sample)
         return forked
 
     def tick(self, sessions: Sequence[tuple[Rows, Sequence[AnyArray]]], *, steps: int) -> list[list[AnyArray]]:
         """Advance the minds of several sessions by `steps`; return the responses of each session.
 
-        Stimuli are (step, mind, *step_shape) in the order of the contract, checked already; so are responses. Several
+        Stimuli, and after them noise, are (step, mind, *step_shape) in the order of the contract, checked already; responses are
+        likewise. Several
         sessions may be given only where `joins_minds`, and with equal constants and equal free axes. Where a call fails, no
         state has changed.
         """
@@ -124,7 +139,7 @@ class Ensemble:
             responses, rows.states[0] = self._run(alone, rows.states[0], rows.constants, steps=steps)
             return [responses]
         counts = [rows.minds for rows, _ in sessions]
-        stimuli = [_joined([given[index] for _, given in sessions], axis=1) for index in range(len(self._stimuli))]
+        stimuli = [_joined([given[index] for _, given in sessions], axis=1) for index in range(len(self._driven))]
         state = {
             port.name: _joined([rows.states[0][port.name] for rows, _ in sessions], axis=layout.minds_axis or 0)
             for port, layout in self._states
@@ -167,7 +182,7 @@ class Ensemble:
     ) -> tuple[list[AnyArray], Arrays]:
         """Call the network once; stimuli and responses are (step, mind, ...)."""
         feed = {**constants, **state}
-        for (port, layout), given in zip(self._stimuli, stimuli, strict=True):
+        for (port, layout), given in zip(self._driven, stimuli, strict=True):
             array = given if layout.has_minds else given[:, 0]
             feed[port.name] = layout.into_network(array if layout.has_time else array[0])
         outputs = self.calls.run(self._names, feed, step=step)

@@ -34,8 +34,9 @@ def main(descriptor: int) -> None:
     control = socket.socket(fileno=descriptor)
     _limit()  # before anything has started a thread
     import engram_replay.runner  # Loads the runtime, once for all processes.
+    from engram_replay.plain_network import plain_network
 
-    engram_replay.runner.plain_network()  # what all processes warm up with
+    plain_network()  # what all processes warm up with
     control.sendall(b"S")
     children: set[int] = set()
     while True:

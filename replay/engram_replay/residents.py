@@ -12,6 +12,7 @@ from engram_format.encoding import Encodable
 from engram_format.errors import EngramError, Exhausted, FormatError, Unavailable
 from engram_replay.contract import CONTRACT_PREFIX, Contract
 from engram_replay.execution import Execution
+from engram_replay.handing import Handing, Parts
 from engram_replay.nursery import Nursery
 from engram_replay.process import StudentProcess
 from engram_replay.wire import Op, scalars
@@ -54,8 +55,11 @@ class StudentSource:
     """A student that can be loaded: its digest, and how to get its bytes when they are needed."""
 
     sha256: str
-    read: Callable[[], bytes]
-    """Called on a thread of its own, at most once for each loading."""
+    read: Callable[[], Parts]
+    """Returns the network's bytes, whole or as parts that follow one another.
+
+    Called on a thread, at most once for each loading; so is each part asked for, by one thread at a time.
+    """
     told: Mapping[str, Scalar] = field(default_factory=dict)
     """The artifact's metadata; a contract in it has precedence over what the network tells."""
 
@@ -103,7 +107,9 @@ class Residents:
         self._nursery = Nursery()
         self._shared: dict[Key, asyncio.Task[Resident]] = {}
         self._idle: dict[Key, list[Resident]] = {}
-        self._loading = 0
+        self._lent: set[Resident] = set()
+        """Students that one replay each has for itself."""
+        self._arriving: set[Handing] = set()
         """Students on their way."""
         self._spare: asyncio.Task[StudentProcess] | None = None
         """A process that is ready for the next student: making one takes longer than loading a student."""
@@ -136,14 +142,17 @@ class Residents:
     async def borrow(self, student: StudentSource, execution: Execution) -> Resident:
         """Return a student that nobody else uses until it is given back."""
         idle = self._idle.get(_key(student, execution), [])
-        while idle:
+        resident = None
+        while idle and (resident is None or resident.process.ended):
             resident = idle.pop()
-            if not resident.process.ended:
-                return resident
-        return await self._load(student, execution)
+        if resident is None or resident.process.ended:
+            resident = await self._load(student, execution)
+        self._lent.add(resident)
+        return resident
 
     def give_back(self, student: StudentSource, execution: Execution, resident: Resident) -> None:
         """Keep a student that was borrowed for whoever borrows it next."""
+        self._lent.discard(resident)
         if not resident.process.ended:
             resident.touch()
             self._idle.setdefault(_key(student, execution), []).append(resident)
@@ -158,7 +167,7 @@ class Residents:
 
     async def look(self) -> None:
         """Look at how much memory each student holds, on a thread: it takes milliseconds for each."""
-        for resident in self._here():
+        for resident in [*self._here(), *self._lent]:
             resident.held_bytes = await asyncio.to_thread(resident.process.look)
 
     def end_unused(self, *, since: float) -> None:
@@ -185,17 +194,20 @@ class Residents:
 
     async def _load(self, student: StudentSource, execution: Execution) -> Resident:
         self._make_room()
-        self._loading += 1
+        network = Handing(student.read)
+        self._arriving.add(network)
         try:
-            data = await asyncio.to_thread(student.read)
+            await network.begin()  # what cannot be read needs no process
             process = await self.process(what=student.name)
             try:
-                return await self._settle(process, student, data, execution)
+                most = self._limits.student_bytes
+                await network.give_to(process, most_bytes=most, too_large=too_large(student, most))
+                return await self._settle(process, student, network.size, execution)
             except BaseException:
                 process.finish(Unavailable(f"{student.name} was not loaded"))
                 raise
         finally:
-            self._loading -= 1
+            self._arriving.discard(network)
 
     async def process(self, *, what: str) -> StudentProcess:
         """Return a process without a student, to be ended by the caller, and let another one be made for the next."""
@@ -216,35 +228,32 @@ class Residents:
         return await StudentProcess.start(self._nursery, memory_bytes=self._limits.memory_bytes, what="a student")
 
     async def _settle(
-        self, process: StudentProcess, student: StudentSource, data: bytes, execution: Execution
+        self, process: StudentProcess, student: StudentSource, size: int, execution: Execution
     ) -> Resident:
-        """Give a process its student."""
-        if len(data) > self._limits.student_bytes:
-            raise Exhausted(
-                f"{student.name} has {len(data)} bytes and at most {self._limits.student_bytes} are loaded: "
-                "raise the bound to replay it"
-            )
+        """Have a process load the student of `size` bytes that it was given."""
         head: dict[int, Encodable] = {
             1: dict(contract_in(student.told)),
             2: dict(execution.to_fields()),
             3: self._limits.allow_loops,
         }
-        fields, _ = await process.ask(Op.LOAD, head, rest=[data], limit_s=self._limits.load_s)
+        fields, _ = await process.ask(Op.LOAD, head, limit_s=self._limits.load_s)
         with process.believing():
             contract = Contract.from_metadata(scalars(fields.mapping(1)))
             if contract is None:
                 raise FormatError("a student without a contract")
-            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_AT_REST_BYTES + 2 * len(data))
+            return Resident(process, contract, scalars(fields.mapping(2)), held_bytes=_estimate(size))
 
     def _make_room(self) -> None:
         """End students without sessions until the rest fit the budget; raises `Exhausted` where that is not enough."""
+        self._forget()
         here = self._here()
-        sizes = {id(one): one.held_bytes for one in here}
-        held, count = sum(sizes.values()), len(here) + self._loading
+        held = sum(one.held_bytes for one in (*here, *self._lent))
+        held += sum(_estimate(network.size) for network in self._arriving)
+        count = len(here) + len(self._lent) + len(self._arriving)
         for resident in sorted((one for one in here if not one.in_use), key=lambda one: one.used):
             if held <= self._limits.budget_bytes and count < self._limits.processes:
                 break
-            held -= sizes[id(resident)]
+            held -= resident.held_bytes
             count -= 1
             resident.process.finish(Unavailable("the student was let go of to make room: open a new session"))
         self._forget()
@@ -266,12 +275,25 @@ class Residents:
 
     def _forget(self) -> None:
         """Forget students whose processes have ended."""
+        self._lent = {resident for resident in self._lent if not resident.process.ended}
         for key, task in list(self._shared.items()):
             if task.done() and not _lives(task):
                 del self._shared[key]
         self._idle = {
             key: alive for key, idle in self._idle.items() if (alive := [one for one in idle if not one.process.ended])
         }
+
+
+def _estimate(size: int) -> int:
+    """Return about the memory, in bytes, that a student of `size` bytes takes until it is looked at."""
+    return _AT_REST_BYTES + 2 * size
+
+
+def too_large(student: StudentSource, most_bytes: int) -> Exhausted:
+    """Return the error of a student that has more bytes than may be loaded."""
+    return Exhausted(
+        f"{student.name} has more than {most_bytes} bytes, the bound of what is loaded: raise the bound to replay it"
+    )
 
 
 def _lives(task: asyncio.Task[Resident]) -> bool:

@@ -25,8 +25,10 @@ MAX_RATE: Final = 1024.0
 """The largest expected count of one step."""
 PIECE_RATE: Final = 16.0
 """A rate is cut into pieces of at most this, each of which takes a number of its own."""
+NOISE_STREAM: Final = 0x4000
+"""The streams from here on are the noise that networks take; below it responses are drawn."""
 STATE_STREAM: Final = 0x8000
-"""The streams from here on perturb states; below it responses are drawn."""
+"""The streams from here on perturb states."""
 STIMULUS_STREAM: Final = 0xC000
 """The streams from here on make stimuli."""
 
@@ -73,8 +75,8 @@ def draw(
         raise InvalidInput(
             f"responses of type {responses.dtype} and shape {responses.shape} cannot be drawn from: give (step, mind, ...)"
         )
-    if not 0 <= stream < STATE_STREAM:
-        raise InvalidInput(f"stream {stream} is no number of a response: give one below {STATE_STREAM}")
+    if not 0 <= stream < NOISE_STREAM:
+        raise InvalidInput(f"stream {stream} is no number of a response: give one below {NOISE_STREAM}")
     steps, minds = responses.shape[:2]
     flat = responses.reshape(steps, minds, -1) if responses.size else np.empty((steps, minds, 0))
     if flat.shape[2] > _MAX_UNITS:
@@ -111,6 +113,43 @@ def perturb(
         name: _perturbed(state[name], seed=seed, scale=scale, first_mind=first_mind, stream=STATE_STREAM + number)
         for number, name in enumerate(sorted(state))
     }
+
+
+def uniform_noise(
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    *,
+    seed: int,
+    first_step: int = 0,
+    first_mind: int = 0,
+    stream: int = 0,
+) -> AnyArray:
+    """Return noise (step, mind, ...): uniform numbers from 0 up to, and without, 1.
+
+    `first_step` and `first_mind` are numbers in the minds' whole life, and `stream` is the number of the input among those that
+    take noise, so that a part is what it would be in the whole. Elements are numbered in C order within one mind's step.
+    A float32 is the high 24 bits, a float16 the high 11 bits of word `i mod 4` of block `i div 4`, over 2^24 and 2^11; a float64
+    is `u` of unit `i`, as `draw` says. Nothing is rounded.
+    """
+    units = math.prod(shape[2:])
+    each = 2 if dtype.itemsize == 8 else 4
+    noise = np.empty((*shape[:2], units), dtype)
+    for part in _parts(noise.shape):
+        steps = len(noise[part])
+        words = philox.blocks(
+            seed=seed,
+            steps=range(first_step + part.start, first_step + part.start + steps),
+            minds=range(first_mind, first_mind + shape[1]),
+            numbers=range(-(-units // each)),
+            stream=NOISE_STREAM + stream,
+        )
+        if each == 2:
+            numbers: AnyArray = philox.doubles(words)
+        else:
+            bits = 11 if dtype.itemsize == 2 else 24
+            numbers = (words >> np.uint32(32 - bits)).astype(dtype) * dtype.type(2.0**-bits)
+        noise[part] = numbers.reshape(steps, shape[1], -1)[:, :, :units]
+    return noise.reshape(shape)
 
 
 def uniform_stimulus(shape: tuple[int, ...], dtype: np.dtype[np.generic], *, seed: int, stream: int = 0) -> AnyArray:

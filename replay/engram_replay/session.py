@@ -26,7 +26,16 @@ class Keeper(Protocol):
 
     limits: HostLimits
 
-    def admit(self, resident: Resident, *, minds: int, student: StudentSource, execution: Execution) -> MindSession:
+    def admit(
+        self,
+        resident: Resident,
+        *,
+        minds: int,
+        student: StudentSource,
+        execution: Execution,
+        sample: int | None = None,
+        steps: int = 0,
+    ) -> MindSession:
         """Return a session that has a number and a place; raises `Exhausted` where there is none."""
         ...
 
@@ -54,6 +63,8 @@ class MindSession:
         minds: int,
         student: StudentSource,
         execution: Execution,
+        sample: int | None = None,
+        steps: int = 0,
     ) -> None:
         self._keeper = keeper
         self._resident = resident
@@ -67,7 +78,10 @@ class MindSession:
         self.student = student
         self.execution = execution
         self.minds = minds
-        self.steps = 0
+        self.sample = sample if resident.contract.noise else None
+        """The seed from which the noise of the minds is drawn; `None` where they take none, or are given it."""
+        self.steps = steps
+        self._taken = resident.contract.driven if self.sample is None else resident.contract.stimuli
 
     @property
     def contract(self) -> Contract:
@@ -82,11 +96,12 @@ class MindSession:
     async def tick(self, stimuli: Sequence[AnyArray], *, allow_nan: bool = False) -> list[AnyArray]:
         """Advance all minds by the steps that the stimuli have; return the responses.
 
-        Stimuli come in the order of the contract, each (step, mind, *step_shape) in the port's type; responses likewise.
+        Stimuli come in the order of the contract, each (step, mind, *step_shape) in the port's type; responses likewise. Noise
+        that is not drawn comes after them.
         Raises `InvalidInput` for arrays that do not fit or hold NaN or infinity, and `Exhausted` past the deadline; the state
         is then as it was before.
         """
-        ports = self.contract.stimuli
+        ports = self._taken
         if len(stimuli) != len(ports):
             raise InvalidInput(
                 f"{self.student.name} takes {len(ports)} stimuli, not {len(stimuli)}: give one for each port"
@@ -147,12 +162,20 @@ class MindSession:
                 port.check(state[port.name], outer=(self.minds,))
         return state
 
-    async def fork(self, rows: Sequence[int]) -> MindSession:
-        """Return a new session whose minds begin with the states of these minds; a mind may be taken more than once."""
+    async def fork(self, rows: Sequence[int], *, sample: int | None = None) -> MindSession:
+        """Return a new session whose minds begin with the states of these minds; a mind may be taken more than once.
+
+        Its minds are numbered anew, and their noise is drawn from the seed of these, or from `sample`.
+        """
         with self._in_use():
-            forked = self._keeper.admit(self._resident, minds=len(rows), student=self.student, execution=self.execution)
+            seed = self.sample if self.sample is None or sample is None else sample
+            forked = self._keeper.admit(
+                self._resident, minds=len(rows), student=self.student, execution=self.execution, sample=seed
+            )
             try:
                 head: dict[int, Encodable] = {1: self._number, 2: forked._number, 3: list(rows)}
+                if seed is not None:
+                    head[4] = seed
                 await self._resident.process.ask(Op.FORK, head, limit_s=SMALL_S)
             except BaseException:
                 forked.end("it was never opened")

@@ -6,6 +6,7 @@ The tensors' names, types and shapes say it all; nothing depends on their order,
   student's own metadata (`engram.state.<input>` = `<output>`), else from the names: `state` and `state_out`, `state`
   and `stateN`, `h0` and `hn` or `h1`, `lstm_in.c` and `lstm_out.c`, `past.0.key` and `present.0.key`.
 - A *constant* is a scalar that is no state, such as a sampling rate: one value for the whole replay.
+- *Noise* is what a contract says to be.
 - A *stimulus* is any other input, a *response* any output that replaces no state.
 """
 
@@ -79,6 +80,8 @@ class Signature:
     responses: tuple[Tensor, ...]
     values: Mapping[str, AnyArray] = field(default_factory=dict)
     """What constants are unless another value is given."""
+    noise: tuple[str, ...] = ()
+    """Inputs that the sampler gives with each step."""
 
 
 def read_signature(
@@ -87,19 +90,22 @@ def read_signature(
     *,
     states: Mapping[str, str] | None = None,
     constants: Mapping[str, AnyArray | None] | None = None,
+    noise: Sequence[str] = (),
 ) -> Signature:
     """Tell the meaning of a network's inputs and outputs.
 
     `states` pairs the inputs that are states with their outputs, by name; an empty mapping says that there are none, `None`
     that the names tell. `constants` names those among the inputs, with what they are unless told otherwise; `None` says that
-    scalars are constants. Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no
-    stimulus or no response remains.
+    scalars are constants. `noise` names the inputs that the sampler gives.
+
+    Raises `InvalidInput` where the names leave a choice, where a state's pair does not fit, or where no stimulus or no response
+    remains.
     """
     pairs = pair_states(inputs, outputs, states=states)
     paired = {tensor.name for pair in pairs for tensor in (pair.before, pair.after)}
     free_inputs = [tensor for tensor in inputs if tensor.name not in paired]
     still = {tensor.name for tensor in free_inputs if not tensor.shape} if constants is None else constants.keys()
-    driven = [tensor for tensor in free_inputs if tensor.name not in still]
+    driven = [tensor for tensor in free_inputs if tensor.name not in still and tensor.name not in noise]
     responses = tuple(tensor for tensor in outputs if tensor.name not in {pair.after.name for pair in pairs})
     if not driven or not responses:
         raise InvalidInput(
@@ -116,6 +122,7 @@ def read_signature(
         constants=tuple(tensor for tensor in free_inputs if tensor.name in still),
         responses=responses,
         values={name: value for name, value in (constants or {}).items() if value is not None},
+        noise=tuple(noise),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from engram_format.errors import InvalidInput
 from engram_replay.arrays import AnyArray
 from engram_replay.fitting import Fitted, fit
 from engram_replay.loader import Student
+from engram_replay.noise import noise_for_calls
 from engram_replay.runtime_calls import Calls
 from engram_replay.signature import Mode
 
@@ -49,6 +50,8 @@ def run(
     calls: NetworkCalls | None = None,
     initial_state: Mapping[str, AnyArray] | None = None,
     join_steps: bool = False,
+    sample: int | None = None,
+    first_mind: int = 0,
 ) -> Replay:
     """Run a student over a stimulus and return its responses, as `fitting.fit` and the student's mode say.
 
@@ -56,11 +59,15 @@ def run(
     left out. The same student, stimulus and state give the same bits on one machine with the same runtime. With
     `join_steps`, which is for students whose bits do not depend on it, a call takes as many steps as the network allows.
 
-    Raises `InvalidInput` if stimulus or state do not fit the student or make it fail, and `Exhausted` past the deadline of
-    `calls`.
+    Noise is drawn from the seed `sample`, as that of the minds from `first_mind` on; the stimulus that is returned has none.
+
+    Raises `InvalidInput` if stimulus or state do not fit the student or make it fail, or a seed is missing, and `Exhausted` past
+    the deadline of `calls`.
     """
     calls = calls or Calls(student)
-    fitted = fit(student.signature, stimulus, initial_state=initial_state)
+    fitted = _with_noise(
+        student, fit(student.signature, stimulus, initial_state=initial_state), sample=sample, first_mind=first_mind
+    )
     names = [tensor.name for tensor in student.signature.responses]
     wanted = [*names, *(pair.after.name for pair in student.signature.states)]
     joined = _joins(student, fitted, join_steps=join_steps)
@@ -86,6 +93,18 @@ def run(
     )
 
 
+def _with_noise(student: Student, fitted: Fitted, *, sample: int | None, first_mind: int) -> Fitted:
+    """Return the inputs of a replay with the noise that the student takes beside its stimuli."""
+    if not student.contract.noise:
+        return fitted
+    if sample is None:
+        raise InvalidInput(f"{student} takes the noise {student.contract.noise[0].name!r}: give a seed to draw it from")
+    noise = noise_for_calls(
+        student.contract, fitted.stimuli, mode=student.signature.mode, seed=sample, first_mind=first_mind
+    )
+    return replace(fitted, stimuli={**fitted.stimuli, **noise})
+
+
 def _joins(student: Student, fitted: Fitted, *, join_steps: bool) -> bool:
     """Tell whether several steps go into one call: each is then 1 long along the network's axis of time."""
     contract = student.contract
@@ -93,7 +112,7 @@ def _joins(student: Student, fitted: Fitted, *, join_steps: bool) -> bool:
         join_steps
         and fitted.calls > 1
         and contract.takes_steps
-        and all(fitted.stimuli[port.name].shape[1 + (port.time_axis or 0)] == 1 for port in contract.stimuli)
+        and all(fitted.stimuli[port.name].shape[1 + (port.time_axis or 0)] == 1 for port in contract.driven)
     )
 
 
@@ -105,7 +124,7 @@ def _feeds(fitted: Fitted) -> Iterator[tuple[int, dict[str, AnyArray]]]:
 
 def _joined_feeds(student: Student, fitted: Fitted) -> Iterator[tuple[int, dict[str, AnyArray]]]:
     """Yield the number of a call's first step and its stimuli, several steps along the network's axis of time."""
-    axes = {port.name: port.time_axis or 0 for port in student.contract.stimuli}
+    axes = {port.name: port.time_axis or 0 for port in student.contract.driven}
     for first in range(0, fitted.calls, _STEPS_IN_A_CALL):
         feed: dict[str, AnyArray] = {}
         for name, array in fitted.stimuli.items():

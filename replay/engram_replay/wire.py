@@ -46,6 +46,7 @@ class Op(IntEnum):
     INFER = 8
     REFERENCE = 9
     GROUP = 10
+    PART = 11
     DONE = 64
     FAILED = 65
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from engram_testing.students import gru, spiking
+from engram_testing.students import gru, self_exciting, spiking
 from onnx import TensorProto, helper
 
 import engram_client
@@ -71,6 +71,9 @@ def places(tmp_path_factory):
         (folder / "spiking.onnx").write_bytes(spiking())
         (folder / "spiking.toml").write_text(TOLD)
         run("deposit", folder / "spiking.onnx", "--contract", folder / "spiking.toml", "--to", "retina/spikes")
+        (folder / "noisy.onnx").write_bytes(self_exciting())
+        (folder / "noisy.toml").write_text('[inputs.noise]\nrole = "noise"\n')
+        run("deposit", folder / "noisy.onnx", "--contract", folder / "noisy.toml", "--to", "retina/noisy")
         with serving(ServeConfig(port=0, grace_s=2), open_archive(place, identity=identity)) as port:
             service = f"grpc://127.0.0.1:{port}"
             patch.setenv("ENGRAM_ARCHIVE", service)
@@ -340,6 +343,65 @@ class TestMind:
         lines = dict(line.split(None, 1) for line in result.stdout.splitlines() if not line.startswith("output"))
         assert lines["mind.count"] == "2"
         assert lines["saved"].startswith("retina/bars@")
+
+
+class TestNoise:
+    """A student that draws its own events from noise."""
+
+    NOISY = "retina/noisy:noisy.onnx"
+    DRIVE = np.random.default_rng(8).standard_normal((STEPS, 4)).astype(np.float32)
+
+    def spikes(self, path: Path) -> np.ndarray:
+        return outputs(path, "spikes")
+
+    def test_one_mind_and_many_take_the_same_noise(self, engram, each_door, tmp_path):
+        stimulus = saved(tmp_path / "stim.npy", self.DRIVE)
+        engram("replay", self.NOISY, "--stimulus", stimulus, "--sample", 3, "-o", tmp_path / "one.npz")
+        report = told(
+            "replay",
+            self.NOISY,
+            "--stimulus",
+            stimulus,
+            "--minds",
+            4,
+            "--sample",
+            3,
+            "-o",
+            tmp_path / "four.npz",
+            "--save",
+        )
+        assert [one["name"] for one in report["outputs"]] == ["spikes"]
+        assert report["receipt"]["sample.seed"] == 3
+        one, four = self.spikes(tmp_path / "one.npz"), self.spikes(tmp_path / "four.npz")
+        assert np.array_equal(one.reshape(STEPS, 3), four[:, 0])
+        assert len({four[:, mind].tobytes() for mind in range(4)}) == 4
+        verdict = told("replay", "verify", report["saved"]["address"])
+        assert verdict["likeness"] == "bit"
+
+    def test_minds_that_are_kept_and_forked_go_on_with_their_noise(self, engram, each_door, tmp_path):
+        stimulus = saved(tmp_path / "stim.npy", self.DRIVE)
+        first, rest = saved(tmp_path / "first.npy", self.DRIVE[:8]), saved(tmp_path / "rest.npy", self.DRIVE[8:])
+        engram("replay", self.NOISY, "--stimulus", stimulus, "--minds", 3, "--sample", 3, "-o", tmp_path / "all.npz")
+        kept = told("mind", "save", self.NOISY, "--stimulus", first, "--sample", 3)["saved"]["address"]
+        forked = told("mind", "fork", kept, "--minds", 3, "--to", "retina/noisy:forks.npz")["saved"]["address"]
+        engram("mind", "resume", kept, "--stimulus", rest, "-o", tmp_path / "one.npz")
+        engram("mind", "resume", forked, "--stimulus", rest, "-o", tmp_path / "forks.npz")
+        engram("mind", "resume", kept, "--stimulus", rest, "--sample", 4, "-o", tmp_path / "other.npz")
+        wanted = self.spikes(tmp_path / "all.npz")[8:, :1]
+        assert np.array_equal(self.spikes(tmp_path / "one.npz"), wanted)
+        forks = self.spikes(tmp_path / "forks.npz")
+        assert np.array_equal(forks[:, :1], wanted)
+        assert len({forks[:, mind].tobytes() for mind in range(3)}) == 3
+        assert not np.array_equal(self.spikes(tmp_path / "other.npz"), wanted)
+
+    def test_a_seed_is_asked_for_and_refused_where_nothing_takes_noise(self, engram, tmp_path):
+        stimulus = saved(tmp_path / "stim.npy", self.DRIVE)
+        for command in (["replay"], ["replay", "--minds", 2], ["mind", "save"]):
+            refused = engram(*command, self.NOISY, "--stimulus", stimulus, status=1)
+            assert "give one to sample from, such as --sample 1" in refused.output
+        given = saved(tmp_path / "gru.npy", drive())
+        refused = engram("mind", "save", GRU, "--stimulus", given, "--sample", 3, status=1)
+        assert "takes no noise" in refused.output
 
 
 def test_long_work_shows_how_far_it_is(monkeypatch, capsys):

@@ -135,3 +135,10 @@ def test_a_contract_is_of_one_student(engram, contract_file, tmp_path):
     )
     assert "'contract.seed' is part of a contract" in result.stderr
     engram("deposit", other, "--to", "lab/two", "--contract", tmp_path / "missing.json", status=1)
+
+
+def test_usage_of_a_replay_names_the_command_that_was_typed():
+    for arguments in (["lab/m:x.onnx", "--bogus"], ["lab/m:x.onnx"], ["--help"]):
+        told = CliRunner().invoke(cli, ["replay", *arguments], prog_name="engram").output
+        assert "Usage: engram replay [OPTIONS] ADDRESS" in told
+        assert "replay run" not in told

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from engram_format.errors import InvalidInput
 from engram_replay.philox import blocks, doubles, philox4x32
-from engram_replay.sampler import draw, perturb, uniform_stimulus
+from engram_replay.sampler import draw, perturb, uniform_noise, uniform_stimulus
 from engram_replay.told import Distribution
 
 BERNOULLI, RATE = Distribution.BERNOULLI, Distribution.RATE
@@ -244,3 +244,55 @@ def test_a_stimulus_is_even_and_exact_in_its_type():
     assert uniform_stimulus((4, 2), np.dtype(np.bool_), seed=1).shape == (4, 2)
     longer = uniform_stimulus((32, 3, 7), np.dtype(np.int64), seed=1)
     assert (longer[:16, :2] == whole).all()
+
+
+# --- noise
+
+NOISE = ["479717", "20fb92", "8dd535", "fda634", "c84203", "2ed0cd"]
+
+
+def words_of(counter: list[int], key: list[int]) -> list[int]:
+    """Philox4x32-10 in whole numbers, from its description."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        first, second = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(second >> 32) ^ c[1] ^ k[0], second & 0xFFFFFFFF, (first >> 32) ^ c[3] ^ k[1], first & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def test_noise_is_the_high_bits_of_words_of_streams_of_its_own():
+    """Seed 9, step 2^32 + 3, mind 4, the second input that takes noise."""
+    key, counter = [9, 0], lambda block: [block, 4, 3, (0x4001 << 16) + 1]
+    words = [word for block in range(2) for word in words_of(counter(block), key)][:6]
+    place = {"seed": 9, "first_step": (1 << 32) + 3, "first_mind": 4, "stream": 1}
+    single = uniform_noise((1, 1, 2, 3), np.dtype(np.float32), **place)
+    assert single.shape == (1, 1, 2, 3)
+    assert single.ravel().tolist() == [(word >> 8) / 2**24 for word in words]
+    assert [f"{int(value * 2**24):06x}" for value in single.ravel()] == NOISE
+    half = uniform_noise((1, 1, 6), np.dtype(np.float16), **place)
+    assert half.ravel().tolist() == [(word >> 21) / 2**11 for word in words]
+    double = uniform_noise((1, 1, 3), np.dtype(np.float64), **place)
+    pairs = [(words[at] << 32 | words[at + 1]) >> 11 for at in (0, 2, 4)]
+    assert double.ravel().tolist() == [pair / 2**53 for pair in pairs]
+
+
+def test_noise_of_a_part_is_that_of_the_whole():
+    whole = uniform_noise((20, 6, 5), np.dtype(np.float32), seed=3)
+    part = uniform_noise((7, 2, 5), np.dtype(np.float32), seed=3, first_step=11, first_mind=3)
+    assert np.array_equal(part, whole[11:18, 3:5])
+    assert np.array_equal(uniform_noise((20, 6, 3), np.dtype(np.float32), seed=3), whole[:, :, :3])
+
+
+def test_noise_is_uniform_and_never_one():
+    noise = uniform_noise((500, 16, 32), np.dtype(np.float32), seed=1)
+    assert noise.min() >= 0
+    assert noise.max() < 1
+    assert abs(float(noise.mean(dtype=np.float64)) - 0.5) < 5 / math.sqrt(12 * noise.size)
+    assert abs(float(noise.var(dtype=np.float64)) - 1 / 12) < 1e-3
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 5 / math.sqrt(noise.size)
+
+
+def test_no_response_is_drawn_from_a_stream_of_noise():
+    with pytest.raises(InvalidInput, match="stream 16384 is no number of a response"):
+        draw(np.full((1, 1, 1), 0.5, np.float32), BERNOULLI, seed=1, stream=0x4000)

@@ -15,12 +15,17 @@ import numpy as np
 import pytest
 from engram_testing import students
 from engram_testing.archives import Place, deposit
+from engram_testing.deposits import put
 from engram_testing.services import TOKEN, eventually, token_file
 
+import engram_client
 from engram.inference import model_config_pb2 as config_pb
 from engram.inference import open_inference_pb2 as pb
 from engram.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from engram_format.address import Address
+from engram_format.catalog import Kind
+from engram_replay.contract_file import parse_contract
+from engram_replay.sampler import uniform_noise
 from engram_server.config import ServeConfig
 from engram_server.engine import Archive
 from engram_server.rpc.serve import MAX_MESSAGE, serving
@@ -601,3 +606,76 @@ def test_many_clients_at_once_keep_to_their_own_sequences(service):
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.fixture(name="student", scope="module")
+def _student(service):
+    """A student that takes noise."""
+    told = dict(parse_contract('[inputs.noise]\nrole = "noise"\n', what="a.toml").to_metadata())
+    address = Address("vault", "noisy", path="a.onnx")
+    put(service.archive, address, students.self_exciting(), kind=Kind.STUDENT, metadata=told)
+    return str(address)
+
+
+class TestNoise:
+    """A student that draws its own events: the client brings the noise, or names a seed."""
+
+    STIMULUS = noise(6, 2, 4)
+
+    def drawn(self, seed: int, steps: int = 6, minds: int = 2) -> np.ndarray:
+        return uniform_noise((steps, minds, 3), np.dtype(np.float32), seed=seed)
+
+    def asked(self, student, at: int, *, brought=None, **parameters) -> pb.ModelInferRequest:
+        more = {} if brought is None else {"noise": brought[at]}
+        return request(student, parameters=parameters, stimulus=self.STIMULUS[at], **more)
+
+    def test_a_request_alone_brings_its_noise_or_names_its_seed(self, service, student):
+        brought = service.infer(self.asked(student, 0, brought=self.drawn(3)))
+        named = service.infer(self.asked(student, 0, noise_seed=3))
+        assert np.array_equal(brought["spikes"], named["spikes"])
+
+    def test_a_sequence_brings_its_noise_or_names_its_seed_when_it_begins(self, service, student):
+        def marks(at: int) -> dict[str, object]:
+            return {"sequence_start": at == 0, "sequence_end": at == 5}
+
+        noise_of_3 = self.drawn(3)
+        brought = [
+            service.infer(self.asked(student, at, brought=noise_of_3, sequence_id=70, **marks(at)))["spikes"]
+            for at in range(6)
+        ]
+        first = {"noise_seed": 3}
+        named = [
+            service.infer(self.asked(student, at, sequence_id=71, **marks(at), **(first if at == 0 else {})))["spikes"]
+            for at in range(6)
+        ]
+        assert np.array_equal(brought, named)
+        with (
+            engram_client.open(f"grpc://127.0.0.1:{service.port}") as archive,
+            archive.open_minds(Address.parse(student), minds=2, sample=3) as minds,
+        ):
+            assert np.array_equal(minds.tick(self.STIMULUS)["spikes"], named)
+
+    def test_noise_that_is_missing_or_comes_twice_is_refused(self, service, student):
+        three = self.drawn(3)
+        for asked, message in (
+            (self.asked(student, 0), "lacks input 'noise'"),
+            (self.asked(student, 0, brought=three, noise_seed=3), "takes no input 'noise'"),
+            (self.asked(student, 0, noise_seed=-1), "cannot be kept"),
+            (self.asked(student, 0, noise_seed="3"), "noise_seed is no number"),
+            (self.asked(student, 0, brought=self.drawn(3, minds=1)), "different numbers of steps and minds"),
+            (request(RESERVOIR, x=X[0], parameters={"noise_seed": 3}), "takes no noise: leave noise_seed out"),
+        ):
+            code, said = service.refused(asked)
+            assert code is Code.INVALID_ARGUMENT
+            assert message in said
+        service.infer(self.asked(student, 0, sequence_id=72, sequence_start=True, noise_seed=3))
+        code, said = service.refused(self.asked(student, 1, sequence_id=72, noise_seed=4))
+        assert code is Code.INVALID_ARGUMENT
+        assert "is that of seed 3 since it began" in said
+        service.infer(self.asked(student, 1, sequence_id=72, noise_seed=3, sequence_end=True))
+
+    def test_metadata_and_configuration_tell_the_noise(self, service, student):
+        told = service.stub.ModelMetadata(pb.ModelMetadataRequest(name=student))
+        assert [tensor.name for tensor in told.inputs] == ["stimulus", "noise"]
+        config = service.stub.ModelConfig(pb.ModelConfigRequest(name=student)).config
+        assert [tensor.optional for tensor in config.input] == [False, True]

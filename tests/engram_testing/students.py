@@ -218,3 +218,28 @@ def rated() -> bytes:
         }
     """
     return onnx.parser.parse_model(text).SerializeToString(deterministic=True)
+
+
+def self_exciting(*, channels: int = 4, cells: int = 3, with_rate: bool = False) -> bytes:
+    """A hazard that depends on the events before: p = sigmoid(stimulus W + trace R - 1), spikes = noise < p.
+
+    `stimulus` [minds, channels], `noise` [minds, cells] and `trace` [minds, cells] to `spikes`, `hazard` and `trace_out`, which
+    is half the trace before, and the spikes. Without a contract `noise` is taken for a stimulus.
+    """
+    graph = _Graph(3)
+    graph.add("MatMul", ["stimulus", graph.weight("W", channels, cells, spread=0.5)], "driven")
+    graph.add("MatMul", ["trace", graph.weight("R", cells, cells, spread=0.8)], "fed")
+    graph.add("Sum", ["driven", "fed", graph.constant("rest", np.float32(-1.0))], "logit")
+    graph.add("Sigmoid", ["logit"], "hazard")
+    graph.add("Less", ["noise", "hazard"], "fired")
+    graph.add("Cast", ["fired"], "spikes", to=TensorProto.FLOAT)
+    graph.add("Mul", ["trace", graph.constant("half", np.float32(0.5))], "kept")
+    graph.add("Add", ["kept", "spikes"], "trace_out")
+    outputs: dict[str, list] = {"spikes": ["minds", cells]}
+    if with_rate:
+        outputs["hazard"] = ["minds", cells]
+    return graph.to_bytes(
+        "self_exciting",
+        inputs={"stimulus": ["minds", channels], "noise": ["minds", cells], "trace": ["minds", cells]},
+        outputs={**outputs, "trace_out": ["minds", cells]},
+    )

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from engram_testing import students
 from engram_testing.programs import User
 
 PEAK_MB = 400
@@ -56,6 +57,22 @@ def test_memory_is_bounded(tmp_path):
 
 def test_memory_is_bounded_where_little_becomes_much(tmp_path):
     deposit_and_restore(tmp_path, megabytes=600, noise=False)
+
+
+def test_memory_is_bounded_where_large_students_are_deposited_and_replayed(tmp_path):
+    user = User(tmp_path, str(tmp_path / "archive"))
+    user.runs("init")
+    user.runs("vault", "create", "v")
+    networks = [tmp_path / f"{seed}.onnx" for seed in range(3)]
+    for seed, network in enumerate(networks):
+        network.write_bytes(students.reservoir(hidden=3300, seed=seed))
+        assert network.stat().st_size > 44_000_000
+    stimulus = tmp_path / "stimulus.npy"
+    np.save(stimulus, np.ones((3, 64), np.float32))
+    assert peak_mb(user, "deposit", *map(str, networks), "--to", "v/m") < PEAK_MB
+    assert "golden" in user.runs("show", "v/m:0.onnx").out
+    replay = ("replay", "v/m:0.onnx", "--stimulus", str(stimulus), "--output", str(tmp_path / "outputs.npz"))
+    assert peak_mb(user, *replay) < PEAK_MB
 
 
 @pytest.mark.nightly

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "annotate": "engram_client.cli.annotate:annotate",
     "restore": "engram_client.cli.restore:restore",
     "replay": "engram_client.cli.replay:replay",
+    "distill": "engram_client.cli.distill:distill",
     "mind": "engram_client.cli.mind:mind",
     "certify": "engram_client.cli.certify:certify",
     "coverage": "engram_client.cli.coverage:coverage",

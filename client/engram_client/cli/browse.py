@@ -48,17 +48,18 @@ def ls(settings: Settings, *, address: str | None, as_json: bool) -> None:
 @click.command(short_help="Show one version or artifact in full.")
 @click.argument("address")
 @archive_options
+@click.option("--everywhere", is_flag=True, help="Look in all memories for what was made from the artifact.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def show(settings: Settings, *, address: str, as_json: bool) -> None:
-    """Show all that is known of a vault, a version or an artifact.
+def show(settings: Settings, *, address: str, everywhere: bool, as_json: bool) -> None:
+    """Show all that is known of a vault, a version or an artifact, and of an artifact its lineage.
 
     ADDRESS is a vault, vault/memory[@version][:path], or sha256: and the digest of an artifact's content.
     """
     place = parse_any(address)
     with settings.open() as archive:
         if isinstance(place, ContentAddress) or place.path is not None:
-            show_artifact(archive, archive.artifact(place), as_json=as_json)
+            show_artifact(archive, archive.artifact(place), everywhere=everywhere, as_json=as_json)
         elif place.memory is not None:
             version = archive.version(place)
             _show_version(archive, version, as_json=as_json)

@@ -35,7 +35,7 @@ def find(
     \b
     Names are those of metadata, and
     series.name .sampling_rate .unit .dtype .samples .duration .channels .role
-    family path kind size sha256 time vault memory version
+    family path kind size sha256 made_from time vault memory version
     """  # noqa: D301 - \b keeps click from joining the lines
     from engram_client.cli.deposit import known_kind
 

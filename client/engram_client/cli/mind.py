@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _STIMULUS = "A .npy or .npz file here, or an artifact that is one: (time, ...) for all minds, or (time, mind, ...)."
 _TO = "The memory that keeps the state, or a path in it; by default the one that holds ADDRESS, under the time."
+_SAMPLE = "The seed of the noise that a student takes to draw its own events; by default the kept state's, else the contract's."
+_MAX_SEED = (1 << 63) - 1
 _PERTURB = "Begin each mind with a slightly different state, which the seed repeats."
 
 
@@ -38,6 +40,7 @@ def mind() -> None:
 @click.option("--stimulus", required=True, metavar="ADDRESS|FILE", help=_STIMULUS)
 @click.option("--minds", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="How many minds.")
 @click.option("--perturb-state", metavar="seed=N[,scale=X]", help=_PERTURB)
+@click.option("--sample", type=click.IntRange(0, _MAX_SEED), metavar="SEED", help=_SAMPLE)
 @click.option("--to", metavar="VAULT/MEMORY[:PATH]", help=_TO)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="OUT.npz", help="Write the outputs to a file here."
@@ -54,6 +57,7 @@ def save(
     stimulus: str,
     minds: int,
     perturb_state: str | None,
+    sample: int | None,
     to: str | None,
     output: Path | None,
     force: bool,
@@ -72,7 +76,10 @@ def save(
     with settings.open() as archive:
         kept = _place(archive, to, beside=place)
         given = given_stimulus(archive, told)
-        with archive.open_minds(place, minds=minds, constants=given.constants, perturbation=perturbation) as running:
+        with archive.open_minds(
+            place, minds=minds, constants=given.constants, perturbation=perturbation, sample=sample
+        ) as running:
+            _check_sample(running, sample)
             outputs = _run(running, given, output, force=force)
             saved = running.save(kept, author=author or _this_user())
     _write(saved, outputs, output, as_json=as_json)
@@ -89,6 +96,7 @@ def save(
     help="Which mind of the state, if it holds several; from 0.",
 )
 @click.option("--perturb-state", metavar="seed=N[,scale=X]", help=_PERTURB)
+@click.option("--sample", type=click.IntRange(0, _MAX_SEED), metavar="SEED", help=_SAMPLE)
 @click.option("--to", required=True, metavar="VAULT/MEMORY[:PATH]", help="The memory that keeps them, or a path in it.")
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who keeps it; by default your user name and this machine's.")
 @archive_options
@@ -101,6 +109,7 @@ def fork(
     minds: int,
     row: int | None,
     perturb_state: str | None,
+    sample: int | None,
     to: str,
     author: str | None,
     as_json: bool,
@@ -113,10 +122,11 @@ def fork(
         place = parse_any(checkpoint)
         kept = _place(archive, to, beside=place)
         student, held = _kept_state(archive, place)
-        with archive.open_minds(student, initial_state=held.address) as parents:
+        with archive.open_minds(student, initial_state=held.address, sample=sample) as parents:
+            _check_sample(parents, sample)
             if row is None and parents.minds > 1:
                 raise InvalidInput(f"{held.address} holds {parents.minds} minds: say which one with --mind I, from 0")
-            with parents.fork([row or 0] * minds, perturbation=perturbation) as forked:
+            with parents.fork([row or 0] * minds, perturbation=perturbation, sample=sample) as forked:
                 saved = forked.save(kept, author=author or _this_user())
     _write(saved, {}, None, as_json=as_json)
 
@@ -124,6 +134,7 @@ def fork(
 @mind.command(short_help="Go on from a kept state.")
 @click.argument("checkpoint", metavar="CHECKPOINT")
 @click.option("--stimulus", required=True, metavar="ADDRESS|FILE", help=_STIMULUS)
+@click.option("--sample", type=click.IntRange(0, _MAX_SEED), metavar="SEED", help=_SAMPLE)
 @click.option("--save", "keep", is_flag=True, help="Keep the new state in the memory that holds CHECKPOINT.")
 @click.option("--to", metavar="VAULT/MEMORY[:PATH]", help="Keep the new state in this memory, or at a path in it.")
 @click.option(
@@ -139,6 +150,7 @@ def resume(
     *,
     checkpoint: str,
     stimulus: str,
+    sample: int | None,
     keep: bool,
     to: str | None,
     output: Path | None,
@@ -161,7 +173,10 @@ def resume(
         kept = _place(archive, to, beside=place) if keep or to else None
         student, held = _kept_state(archive, place)
         given = given_stimulus(archive, told)
-        with archive.open_minds(student, initial_state=held.address, constants=given.constants) as running:
+        with archive.open_minds(
+            student, initial_state=held.address, constants=given.constants, sample=sample
+        ) as running:
+            _check_sample(running, sample)
             outputs = _run(running, given, output, force=force)
             if kept is not None:
                 saved = running.save(kept, author=author or _this_user())
@@ -189,6 +204,11 @@ def _kept_state(archive: Archive, address: AnyAddress) -> tuple[AnyAddress, Arti
     if held.metadata.get("replay.mode") != "checkpoint" or not isinstance(student, str):
         raise InvalidInput(f"{held.address} holds no state of minds: name one that `engram mind save` has kept")
     return ContentAddress(student), held
+
+
+def _check_sample(minds: Minds, sample: int | None) -> None:
+    if sample is not None and minds.sample_seed is None:
+        raise InvalidInput("the student takes no noise that could be drawn: leave --sample out")
 
 
 def _run(minds: Minds, given: Given, output: Path | None, *, force: bool) -> Mapping[str, AnyArray]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from engram_client.cli.contract import plain_metadata, write_student
+from engram_client.cli.lineage import lineage_json, told_lineage, write_lineage
 from engram_client.cli.output import Json, as_json_map, human_size, utc, write_fields, write_json, write_table
 from engram_client.cli.output import as_json as told_as_json
 from engram_format.errors import InvalidInput, Precondition
@@ -22,17 +23,19 @@ _SHOWN_ROWS: Final = 8
 """Rows of a table that are written; `--json` has all."""
 
 
-def show_artifact(archive: Archive, artifact: Artifact, *, as_json: bool) -> None:
-    """Write all that is known of an artifact."""
+def show_artifact(archive: Archive, artifact: Artifact, *, everywhere: bool, as_json: bool) -> None:
+    """Write all that is known of an artifact; what was made from it is looked for in its memory, or `everywhere`."""
     recording = _recording(archive, artifact)
+    lineage = told_lineage(archive, artifact, everywhere=everywhere)
     if as_json:
-        write_json(_json(artifact, recording))
+        write_json(_json(artifact, recording) | lineage_json(lineage))
         return
     write_fields(artifact_fields(artifact))
     if allowed := _consent_fields(artifact):
         click.echo()
         write_fields(allowed)
     write_student(artifact.metadata)
+    write_lineage(artifact, lineage)
     if recording is not None:
         click.echo()
         write_fields([("format", recording.family), ("series", str(len(recording.series)))])

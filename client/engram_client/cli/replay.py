@@ -24,6 +24,21 @@ if TYPE_CHECKING:
     from engram_format.catalog import AnyArray, ReplayResult
 
 
+class ReplayContext(click.Context):
+    """The context of a replay, of whose inner name nobody hears."""
+
+    @property
+    def command_path(self) -> str:
+        """What usage and errors name: the group alone."""
+        return super().command_path if self.parent is None else self.parent.command_path
+
+
+class ReplayCommand(click.Command):
+    """`engram replay ADDRESS ...`, which is a command of its group by an inner name only."""
+
+    context_class = ReplayContext
+
+
 class ReplayGroup(click.Group):
     """`engram replay ADDRESS ...` replays; `engram replay verify ADDRESS` runs a kept replay again."""
 
@@ -35,7 +50,7 @@ class ReplayGroup(click.Group):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Tell of the replay itself, and then of the subcommands."""
-        with click.Context(run, info_name=ctx.info_name, parent=ctx.parent) as inner:
+        with ReplayContext(run, parent=ctx) as inner:
             run.format_help(inner, formatter)
         self.format_commands(ctx, formatter)
 
@@ -48,7 +63,7 @@ def replay() -> None:
 replay.add_command(verify)
 
 
-@replay.command("run", hidden=True)
+@replay.command("run", cls=ReplayCommand, hidden=True)
 @click.argument("students", metavar="ADDRESS", nargs=-1, required=True)
 @click.option(
     "--stimulus",
@@ -74,7 +89,8 @@ replay.add_command(verify)
     OPTION,
     callback=read_sample,
     metavar="[SEED]",
-    help="Draw counts and events from responses that are rates or probabilities; without SEED from the contract's.",
+    help="Draw counts and events from responses that are rates or probabilities, and the noise that a student takes; "
+    "without SEED from the contract's.",
 )
 @click.option(
     "--engine",

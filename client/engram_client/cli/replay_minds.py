@@ -95,10 +95,13 @@ def replay_minds(
 ) -> ReplayResult:
     """Run many minds of a student over a stimulus, and keep what they did in a new version of memory `save_to` if given.
 
-    With a seed to `sample` from, what is drawn from the responses stands beside them.
+    With a seed to `sample` from, what is drawn from the responses stands beside them; the noise that a student takes is drawn
+    from it too, else from the contract's.
     """
     given = given_stimulus(archive, stimulus)
-    with archive.open_minds(student, minds=minds or 1, constants=given.constants, perturbation=perturbation) as running:
+    with archive.open_minds(
+        student, minds=minds or 1, constants=given.constants, perturbation=perturbation, sample=sample
+    ) as running:
         if sample is not None:
             from engram_client.sampling import check_sampling, drawn_from
 
@@ -118,9 +121,12 @@ def replay_minds(
             **running.profile,
         }
         if sample is not None:
-            drawn = drawn_from(running, outputs, seed=sample)
-            receipt |= {"sample.seed": sample, "drawn.sha256": digest_arrays(drawn)}
-            outputs |= drawn
+            receipt["sample.seed"] = sample
+            if drawn := drawn_from(running, outputs, seed=sample):
+                receipt["drawn.sha256"] = digest_arrays(drawn)
+                outputs |= drawn
+        elif running.sample_seed is not None:
+            receipt["sample.seed"] = running.sample_seed
     if perturbation is not None:
         receipt["perturbation.seed"] = perturbation.seed
         if perturbation.scale is not None:

@@ -6,36 +6,34 @@ the order of time; what is held is the experiment itself, of at most `MAX_BYTES`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engram_client.fidelity.answers import ON_GRID, Counted, Source, Spikes, channel_names, width_of
 from engram_fidelity.arrays import experiment_from_arrays
 from engram_fidelity.binning import (
     BinAverage,
     Clock,
     Presentation,
-    SpikeBinner,
     Stimuli,
     Warn,
-    as_counts,
-    bins_together,
     experiment_of,
     presentations,
     segments,
-    summed_counts,
     whole_bins,
 )
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.experiment import Experiment
 from engram_format.address import AnyAddress
-from engram_format.catalog import Artifact, Recording
+from engram_format.catalog import Artifact
 from engram_format.consent import Consent
-from engram_format.errors import Denied, Exhausted, InvalidInput, Precondition
+from engram_format.errors import Denied, Exhausted, InvalidInput
 from engram_format.series import SeriesInfo, Table
+from engram_format.slicing import native_dtype
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
@@ -47,14 +45,10 @@ MAX_BYTES: Final = 2**31
 SEGMENT_S: Final = 30.0
 """A session without trials is cut into segments of so many seconds."""
 
-_SPIKE_TIMES: Final = "/units/spike_times"
-_COUNT_UNITS: Final = frozenset({"count", "counts", "spikes"})
-_TOGETHER: Final = 2**20
-"""Spikes of so many units that have this many are read at once; a unit with more is read alone."""
 _MAX_TIMESTAMPS: Final = 2**24
 _MAX_GAP: Final = 2**16
 """Samples between two trials that are read all the same, which costs less than asking twice."""
-_ON_GRID: Final = 0.01
+_MAX_CHANNELS: Final = 2**20
 
 
 def allow_training(artifact: Artifact) -> None:
@@ -89,50 +83,33 @@ def read_experiment(
     """
     whole_bins(0.0, bin_s)
     recording = archive.recording(address)
-    source = _Source(archive, address, recording, {info.name: info for info in recording.series})
+    # By the version that was found: a newer one may come while this one is read.
+    source = Source(archive, recording.artifact.address, recording, {info.name: info for info in recording.series})
     if recording.family == "npz":
         return _from_arrays(source, bin_s=bin_s, stimulus=stimulus, warn=warn)
     shown = _stimulus(source, stimulus)
+    if width_of(shown) > _MAX_CHANNELS or native_dtype(shown.dtype).kind == "c":
+        raise InvalidInput(
+            f"series {shown.name!r} has complex numbers or more than {_MAX_CHANNELS} channels: choose another"
+        )
     clock = _clock(source, shown)
     trials = _trials(source, clock, bin_s=bin_s, warn=warn)
-    answers = _Spikes.of(source) or _Counted.of(source, shown)
-    _check_size(source, trials, channels=_width(shown), cells=len(answers.cells))
+    answers = Spikes.of(source) or Counted.of(source, shown)
+    _check_size(source, trials, channels=width_of(shown), cells=len(answers.cells))
     stimuli = _read_stimuli(source, shown, clock, trials, bin_s=bin_s)
     return experiment_of(
         trials,
         stimuli,
         answers.read(source, trials, bin_s=bin_s),
         bin_s=bin_s,
-        channels=_channels(shown),
+        channels=channel_names(shown),
         cells=answers.cells,
         unit=shown.unit,
         warn=warn,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A recording and how to read it."""
-
-    archive: Archive
-    address: AnyAddress
-    recording: Recording
-    infos: Mapping[str, SeriesInfo]
-
-    @property
-    def name(self) -> str:
-        return str(self.recording.artifact.address)
-
-    def blocks(
-        self, series: str, start: int, stop: int | None, *, physical: bool = False
-    ) -> Iterator[NDArray[np.generic]]:
-        yield from self.archive.read_series(self.address, series, start=start, stop=stop, physical=physical)
-
-    def whole(self, series: str, start: int = 0, stop: int | None = None) -> NDArray[np.generic]:
-        return np.concatenate(list(self.blocks(series, start, stop)))
-
-
-def _stimulus(source: _Source, named: str | None) -> SeriesInfo:
+def _stimulus(source: Source, named: str | None) -> SeriesInfo:
     """Return the series that the cells saw."""
     times = {info.timestamps for info in source.infos.values()}
     presented = [
@@ -157,7 +134,7 @@ def _stimulus(source: _Source, named: str | None) -> SeriesInfo:
     return presented[0]
 
 
-def _clock(source: _Source, info: SeriesInfo) -> Clock:
+def _clock(source: Source, info: SeriesInfo) -> Clock:
     if not info.timestamps:
         return Clock(info.samples, start_s=info.starting_time, rate_hz=info.sampling_rate)
     if info.samples > _MAX_TIMESTAMPS:
@@ -168,7 +145,7 @@ def _clock(source: _Source, info: SeriesInfo) -> Clock:
     return Clock(info.samples, times_s=np.concatenate([np.asarray(block, np.float64).ravel() for block in blocks]))
 
 
-def _trials(source: _Source, clock: Clock, *, bin_s: float, warn: Warn) -> tuple[Presentation, ...]:
+def _trials(source: Source, clock: Clock, *, bin_s: float, warn: Warn) -> tuple[Presentation, ...]:
     """Return the trials as far as the stimulus lasts; of a session without trials, its segments."""
     table = source.recording.tables.get("trials")
     if table is None:
@@ -176,6 +153,8 @@ def _trials(source: _Source, clock: Clock, *, bin_s: float, warn: Warn) -> tuple
             f"{source.name} has no trials: the session is cut into segments of {SEGMENT_S:g} s, each shown once; "
             "without repeats nothing distilled from it can be certified"
         )
+        if not (clock.stop_s - clock.start_s) / bin_s < MAX_BYTES:
+            raise Exhausted(f"{source.name} lasts too long for bins of {bin_s:g} s: choose wider bins")
         return segments(clock.start_s, clock.stop_s, segment_s=SEGMENT_S, bin_s=bin_s)
     rows = next((info.samples for name, info in source.infos.items() if name == "/intervals/trials/id"), table.rows)
     if rows > table.rows:
@@ -188,9 +167,12 @@ def _trials(source: _Source, clock: Clock, *, bin_s: float, warn: Warn) -> tuple
     repeats = _numbers(source, table, "repeat") if "repeat" in table.columns else None
     if repeats is not None and (repeats != np.floor(repeats)).any():
         raise InvalidInput(f"the trials of {source.name} have repeats that are no whole numbers: count them from 0")
+    late = (stops > clock.stop_s + ON_GRID * bin_s) & (starts < clock.stop_s)
+    for row in np.flatnonzero(late).tolist():
+        warn(f"trial {row} of {source.name} outlasts the stimulus, which ends at {clock.stop_s:g} s, and is cut there")
     return presentations(
         starts.tolist(),
-        np.minimum(stops, np.where(starts < clock.stop_s, clock.stop_s, stops)).tolist(),
+        np.where(late, clock.stop_s, stops).tolist(),
         bin_s=bin_s,
         stimulus_ids=_texts(table, "stimulus_id"),
         repeats=None if repeats is None else [int(repeat) for repeat in repeats],
@@ -198,7 +180,7 @@ def _trials(source: _Source, clock: Clock, *, bin_s: float, warn: Warn) -> tuple
     )
 
 
-def _numbers(source: _Source, table: Table, name: str) -> NDArray[np.float64]:
+def _numbers(source: Source, table: Table, name: str) -> NDArray[np.float64]:
     column = table.columns.get(name)
     if not isinstance(column, np.ndarray) or not (np.isfinite(column).all() or name != "repeat"):
         raise InvalidInput(f"the trials of {source.name} have no column {name} of numbers: add one")
@@ -216,25 +198,15 @@ def _id(number: float) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def _width(info: SeriesInfo) -> int:
-    return int(np.prod(info.view_shape[1:], dtype=np.int64))
-
-
-def _channels(info: SeriesInfo) -> tuple[str, ...]:
-    """Name the channels as the recording does, or by their place: `7`, or `3,7` in a picture."""
-    if len(info.channels) == _width(info):
-        return info.channels
-    return tuple(",".join(map(str, place)) for place in np.ndindex(*info.view_shape[1:])) if info.shape[1:] else ("0",)
-
-
-def _check_size(source: _Source, trials: Sequence[Presentation], *, channels: int, cells: int) -> None:
+def _check_size(source: Source, trials: Sequence[Presentation], *, channels: int, cells: int) -> None:
     if channels == 0 or cells == 0:
         what = "stimulus has no channels" if channels == 0 else "recording has no units"
         raise InvalidInput(f"the {what} in {source.name}: bring a stimulus and the cells that answered it")
     longest: dict[str, int] = {}
     for trial in trials:
         longest[trial.stimulus_id] = max(trial.bins, longest.get(trial.stimulus_id, 0))
-    size = 4 * channels * sum(longest.values()) + cells * sum(trial.bins for trial in trials)
+    total = sum(trial.bins for trial in trials)
+    size = 4 * channels * (sum(longest.values()) + 2 * max(longest.values())) + (cells + 16) * total  # and to work on
     if size > MAX_BYTES:
         raise Exhausted(
             f"{source.name} makes an experiment of {size} bytes, more than {MAX_BYTES}: choose wider bins, "
@@ -243,10 +215,10 @@ def _check_size(source: _Source, trials: Sequence[Presentation], *, channels: in
 
 
 def _read_stimuli(
-    source: _Source, info: SeriesInfo, clock: Clock, trials: Sequence[Presentation], *, bin_s: float
+    source: Source, info: SeriesInfo, clock: Clock, trials: Sequence[Presentation], *, bin_s: float
 ) -> Stimuli:
     """Average the stimulus in the bins of all trials, reading what they need of it once."""
-    stimuli, width = Stimuli(), _width(info)
+    stimuli, width = Stimuli(), width_of(info)
     for run in _runs(clock, trials, bin_s):
         waiting = list(run)
         under_way: list[BinAverage] = []
@@ -293,98 +265,7 @@ def _runs(clock: Clock, trials: Sequence[Presentation], bin_s: float) -> Iterato
     yield run
 
 
-@dataclass(frozen=True, slots=True)
-class _Spikes:
-    """Units with their spike times."""
-
-    cells: tuple[str, ...]
-    ends: tuple[int, ...]
-    """Where each unit's spike times end in the series of all."""
-
-    @classmethod
-    def of(cls, source: _Source) -> _Spikes | None:
-        info = source.infos.get(_SPIKE_TIMES)
-        if info is None:
-            return None
-        if not info.index or info.index not in source.infos:
-            raise InvalidInput(
-                f"{source.name} has spike times without /units/spike_times_index: write the units with pynwb"
-            )
-        ends = source.whole(info.index).astype(np.int64)
-        if not (np.diff(ends, prepend=0) >= 0).all() or (len(ends) and ends[-1] > info.samples):
-            raise InvalidInput(f"{source.name} has a /units/spike_times_index that does not rise: mend the recording")
-        ids = source.whole("/units/id") if "/units/id" in source.infos else np.arange(len(ends))
-        names = ids.tolist() if len(set(ids.tolist())) == len(ids) == len(ends) else range(len(ends))
-        return cls(tuple(map(str, names)), tuple(ends.tolist()))
-
-    def read(self, source: _Source, trials: Sequence[Presentation], *, bin_s: float) -> NDArray[np.uint8]:
-        binner = SpikeBinner(trials, bin_s)
-        counts = np.empty((binner.bins, len(self.cells)), np.uint8)
-        starts = (0, *self.ends[:-1])
-        first = 0
-        while first < len(self.cells):
-            last = first + 1
-            while last < len(self.cells) and self.ends[last] - starts[first] <= _TOGETHER:
-                last += 1
-            times = source.whole(_SPIKE_TIMES, starts[first], self.ends[last - 1]).astype(np.float64)
-            for cell in range(first, last):
-                own = times[starts[cell] - starts[first] : self.ends[cell] - starts[first]]
-                counts[:, cell] = binner.count(own, cell=self.cells[cell])
-            first = last
-        return counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """Spikes that were recorded as counts in bins."""
-
-    info: SeriesInfo
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The cells' names, or their places."""
-        return _channels(self.info)
-
-    @classmethod
-    def of(cls, source: _Source, shown: SeriesInfo) -> _Counted:
-        found = [
-            info
-            for info in source.infos.values()
-            if info.name != shown.name
-            and info.is_numeric
-            and info.sampling_rate > 0
-            and len(info.shape) <= 2
-            and (info.unit.lower() in _COUNT_UNITS or info.name.rpartition("/")[2] == "counts")
-        ]
-        if len(found) != 1:
-            why = "has no units with spike_times" if not found else f"has {len(found)} series of counts and no units"
-            raise InvalidInput(
-                f"{source.name} {why}: add a units table with spike_times, or one series (time, cell) with unit 'counts' and "
-                "a rate"
-            )
-        return cls(found[0])
-
-    def read(self, source: _Source, trials: Sequence[Presentation], *, bin_s: float) -> NDArray[np.uint8]:
-        together = bins_together(bin_s, self.info.sampling_rate)
-        counts = np.empty((sum(trial.bins for trial in trials), len(self.cells)), np.uint8)
-        done = 0
-        for trial in trials:
-            place = (trial.start_s - self.info.starting_time) * self.info.sampling_rate
-            start, stop = round(place), round(place) + trial.bins * together
-            if abs(place - start) > _ON_GRID or not 0 <= start < stop <= self.info.samples:
-                raise InvalidInput(
-                    f"{trial.name} at {trial.start_s:g} s does not begin with a bin of series {self.info.name!r}, or does not "
-                    "end within it: move the trial to the bins, or bring spike times"
-                )
-            stored = source.whole(self.info.name, start, stop).reshape(stop - start, -1)
-            for number, cell in enumerate(self.cells):
-                single = as_counts(stored[:, number], cell=cell)
-                counts[done : done + trial.bins, number] = as_counts(summed_counts(single, together), cell=cell)
-            done += trial.bins
-        return counts
-
-
-def _from_arrays(source: _Source, *, bin_s: float, stimulus: str | None, warn: Warn) -> Experiment:
+def _from_arrays(source: Source, *, bin_s: float, stimulus: str | None, warn: Warn) -> Experiment:
     """Read a `.npz` file that holds `stimulus`, `counts` and `bin_s`, and `stimulus_id` if it is wanted."""
     name = "/" + (stimulus or "stimulus").removeprefix("/")
     missing = [wanted for wanted in (name, "/counts", "/bin_s") if wanted not in source.infos]
@@ -393,12 +274,12 @@ def _from_arrays(source: _Source, *, bin_s: float, stimulus: str | None, warn: W
             f"{source.name} has no array {missing[0][1:]!r}: save stimulus (trial, time, channel), counts (trial, time, cell) and "
             "bin_s in seconds with numpy.savez, uncompressed"
         )
-    size = sum(source.infos[array].samples * _width(source.infos[array]) * 8 for array in (name, "/counts"))
+    size = sum(source.infos[array].samples * width_of(source.infos[array]) * 8 for array in (name, "/counts"))
     if size > MAX_BYTES:
         raise Exhausted(f"{source.name} makes an experiment of {size} bytes, more than {MAX_BYTES}: bring a part of it")
     held = source.whole("/bin_s").ravel()
     if held.size != 1 or held.dtype.kind not in "iuf":
-        raise Precondition(f"bin_s in {source.name} is not one number: save the width of a bin in seconds")
+        raise InvalidInput(f"bin_s in {source.name} is not one number: save the width of a bin in seconds")
     ids = source.whole("/stimulus_id").ravel() if "/stimulus_id" in source.infos else None
     return experiment_from_arrays(
         source.whole(name),

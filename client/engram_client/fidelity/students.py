@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engram_client.contract import contract_in, ports_of
 from engram_client.sampling import counts_drawn, drawn_from
 from engram_fidelity.binning import as_counts
 from engram_fidelity.experiment import Counts, Experiment, Stimulus
@@ -33,10 +34,11 @@ _INTERVAL: Final = 1e-6
 class ArchiveStudent:
     """A student in an archive as a `RateResponder`: it answers from the state of rest, in counts per bin.
 
-    Its response is the one that its contract says to be `rate` or `bernoulli`, else the one in Hz, else the only one; `response`
-    names another. A rate in Hz, by its unit or by a name such as `rate_hz`, is multiplied by the bin. Of a student without noise of its own all repeats have the same
-    expectation, so that one mind runs, and repeat `r` is drawn as the engine draws for mind `r`. A student with an input of
-    role `noise` draws inside its network, each repeat a mind with noise of its own; its counts are its output `spikes`.
+    Its response is the one that its contract says to be `rate` or `bernoulli`, else the one in Hz, else the only one;
+    `response` names another. A rate in Hz, by its unit or by a name such as `rate_hz`, is multiplied by the bin. Of a student
+    without noise of its own all repeats have the same expectation, so that one mind runs, and repeat `r` is drawn as the engine
+    draws for mind `r`. A student with an input of role `noise` draws inside its network, each repeat a mind with noise of its
+    own; its counts are its output `spikes`.
     """
 
     def __init__(self, archive: Archive, address: AnyAddress, *, bin_s: float, response: str | None = None) -> None:
@@ -45,9 +47,7 @@ class ArchiveStudent:
         self.artifact: Artifact = archive.artifact(address)
         self.bin_s = bin_s
         self._at: Address = self.artifact.address
-        with archive.open_minds(self._at, minds=1) as minds:
-            self._ports = minds.ports
-            interval = minds.sampling_interval_s
+        self._ports, interval = _ports(archive, self.artifact)
         if interval is not None and not math.isclose(interval, bin_s, rel_tol=_INTERVAL):
             raise InvalidInput(
                 f"{self._at} takes a step every {interval:g} s, and the recording is in bins of {bin_s:g} s: read the recording "
@@ -110,7 +110,7 @@ class ArchiveStudent:
     def expected(self, stimulus: Stimulus, *, seed: int) -> Stimulus:
         """Return the expected count of each cell in each bin, (time, cell), float32.
 
-        Of a student with noise, the mean over free runs of what its rate is, given its own past.
+        Of a student with noise, the mean over free runs of its rate given its own past, or of its spikes if it tells no rate.
         """
         if self._has_noise:
             answered = self._free_runs(stimulus, repeats=_FREE_RUNS, seed=seed)[self._response.name]
@@ -197,7 +197,9 @@ class ArchiveStudent:
 
     def _chosen(self, named: str | None) -> MindPort:
         """Return the response that tells rates."""
-        responses = [port for port in self._ports if port.role == "response" and port.name != self._own_spikes()]
+        responses = [port for port in self._ports if port.role == "response"]
+        if self._has_noise:  # what it draws itself is told by its rate, or else by many runs
+            responses = [port for port in responses if port.name != _SPIKES] or responses
         if named is not None:
             chosen = [port for port in responses if port.name == named]
         else:
@@ -212,10 +214,6 @@ class ArchiveStudent:
             )
         return chosen[0]
 
-    def _own_spikes(self) -> str | None:
-        """Return the name of the output of spikes that a student with noise has drawn itself."""
-        return _SPIKES if self._has_noise else None
-
     def _spikes_port(self) -> MindPort:
         found = [port for port in self._ports if port.role == "response" and port.name == _SPIKES]
         if not found:
@@ -223,6 +221,15 @@ class ArchiveStudent:
                 f"{self._at} takes noise and has no response 'spikes': give it the counts that it draws as one"
             )
         return found[0]
+
+
+def _ports(archive: Archive, artifact: Artifact) -> tuple[tuple[MindPort, ...], float | None]:
+    """Return what a student takes and gives, and its interval; of one without a contract, as its minds tell it."""
+    contract = contract_in(artifact.metadata)
+    if contract is not None:
+        return ports_of(contract), contract.sampling_interval_s
+    with archive.open_minds(artifact.address, minds=1) as minds:
+        return minds.ports, minds.sampling_interval_s
 
 
 def _is_in_hertz(port: MindPort) -> bool:

@@ -309,6 +309,7 @@ class RemoteArchive(Views):
         constants: Mapping[str, Scalar] | None = None,
         execution: Mapping[str, Scalar] | None = None,
         perturbation: Perturbation | None = None,
+        sample: int | None = None,
         allow_nan: bool = False,
     ) -> RemoteMinds:
         """Open minds of a student, each with its own state, that advance together; they live as long as the connection."""
@@ -321,6 +322,7 @@ class RemoteArchive(Views):
             constants=constants,
             execution=execution,
             perturbation=perturbation,
+            sample=sample,
             allow_nan=allow_nan,
             url=self._url,
         )

@@ -21,7 +21,7 @@ from engram_client.remote.errors import error_of, error_of_kind
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, Scalar
 from engram_format.errors import EngramError, InvalidInput, NotFound, Precondition
-from engram_format.ports import MindPort, Perturbation, in_order
+from engram_format.ports import MindPort, Perturbation, check_seed, in_order
 
 _PART_BYTES: Final = 1 << 20
 """A tick of more bytes goes in several messages: gRPC in Python moves messages of 256 KiB to 1 MiB fastest."""
@@ -54,6 +54,7 @@ def open_minds(
     constants: Mapping[str, Scalar] | None,
     execution: Mapping[str, Scalar] | None,
     perturbation: Perturbation | None,
+    sample: int | None,
     allow_nan: bool,
     url: str,
 ) -> RemoteMinds:
@@ -74,12 +75,27 @@ def open_minds(
     if initial_state is not None and not isinstance(initial_state, Mapping):
         opening.initial_state = name_of(initial_state)
     set_perturbation(opening, perturbation)
+    _set_seed(opening, sample)
     if execution is not None:
         opening.execution.CopyFrom(message_of_execution(execution))
     set_scalars(opening.constants, constants or {})
     stream = _Stream(start, url=url)
     opened = stream.ask(pb.TickRequest(open=opening), "opened").opened
-    return RemoteMinds(stream, _Student.of(opened), session=0, minds=opened.minds, steps=opened.step)
+    return RemoteMinds(
+        stream,
+        _Student.of(opened),
+        session=0,
+        minds=opened.minds,
+        steps=opened.step,
+        sample_seed=opened.sample_seed if opened.HasField("sample_seed") else None,
+    )
+
+
+def _set_seed(target: pb.TickRequest.Open | pb.TickRequest.Fork, sample: int | None) -> None:
+    """Ask for noise of a seed."""
+    if sample is not None:
+        check_seed(sample)
+        target.sample_seed = sample
 
 
 class _Student:
@@ -108,12 +124,22 @@ class RemoteMinds:
     the minds are gone: open them again from where they were saved.
     """
 
-    def __init__(self, stream: _Stream, student: _Student, *, session: int, minds: int, steps: int) -> None:
+    def __init__(
+        self,
+        stream: _Stream,
+        student: _Student,
+        *,
+        session: int,
+        minds: int,
+        steps: int,
+        sample_seed: int | None,
+    ) -> None:
         self._stream = stream
         self._student = student
         self._session = session
         self._minds = minds
         self._steps = steps
+        self._sample_seed = sample_seed
         self._closed = False
         self._stimuli = Lanes(student.stimuli, minds=minds)
         self._responses = Lanes(student.responses, minds=minds)
@@ -149,6 +175,11 @@ class RemoteMinds:
         """The time between two steps, in seconds; `None` where nobody said."""
         return self._student.sampling_interval_s
 
+    @property
+    def sample_seed(self) -> int | None:
+        """The seed from which the noise of the minds is drawn; `None` where the student takes none."""
+        return self._sample_seed
+
     def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
         """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, ...).
 
@@ -161,13 +192,23 @@ class RemoteMinds:
         responses = self._step(arrays, steps) if steps <= bound else self._in_parts(arrays, steps, bound)
         return {port.name: array for port, array in zip(self._student.responses, responses, strict=True)}
 
-    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> RemoteMinds:
+    def fork(
+        self, rows: Sequence[int], *, perturbation: Perturbation | None = None, sample: int | None = None
+    ) -> RemoteMinds:
         """Return new minds that begin with the states of these; a mind may be taken more than once."""
         with fitting("the rows of a fork"):
             fork = pb.TickRequest.Fork(session=self._session, rows=[int(row) for row in rows])
         set_perturbation(fork, perturbation)
+        _set_seed(fork, sample)
         forked = self._ask(pb.TickRequest(fork=fork), "forked").forked
-        return RemoteMinds(self._stream, self._student, session=forked.session, minds=len(fork.rows), steps=self._steps)
+        return RemoteMinds(
+            self._stream,
+            self._student,
+            session=forked.session,
+            minds=len(fork.rows),
+            steps=self._steps,
+            sample_seed=self._sample_seed if self._sample_seed is None or sample is None else sample,
+        )
 
     def state(self) -> Mapping[str, AnyArray]:
         """Return the states by name, each (mind, *step shape)."""

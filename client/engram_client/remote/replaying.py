@@ -17,7 +17,8 @@ from engram_client.remote.errors import translated
 from engram_client.remote.minds import TickCall
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, GroupResult, ReplayResult, ReplayVerdict, Scalar
-from engram_format.errors import EngramError, InvalidInput
+from engram_format.errors import EngramError
+from engram_format.ports import check_seed
 
 
 class RemoteReplays:
@@ -41,8 +42,8 @@ class RemoteReplays:
         inline = stimulus if isinstance(stimulus, Mapping) else {}
         for name, array in inline.items():
             header_of(name, array)  # refuses here what could only break the stream later
-        if sample is not None and not 0 <= sample < 1 << 63:
-            raise InvalidInput(f"the seed {sample} cannot be kept: give an integer from 0 to 2^63 - 1")
+        if sample is not None:
+            check_seed(sample)
         with fitting(f"the author {author!r:.100}"):
             start = pb.ReplayRequest.Start(
                 student=name_of(students[0]),

@@ -17,6 +17,7 @@ from engram_format.ports import MindPort, Perturbation, PortRole
 
 _ROLES: dict[PortRole, pb.PortRole.ValueType] = {
     "stimulus": pb.PORT_ROLE_STIMULUS,
+    "noise": pb.PORT_ROLE_NOISE,
     "constant": pb.PORT_ROLE_CONSTANT,
     "state": pb.PORT_ROLE_STATE,
     "response": pb.PORT_ROLE_RESPONSE,

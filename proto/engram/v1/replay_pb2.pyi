@@ -108,6 +108,8 @@ class _PortRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PortRole.Val
     """Handed on from step to step."""
     PORT_ROLE_RESPONSE: _PortRole.ValueType  # 4
     """What the student answers."""
+    PORT_ROLE_NOISE: _PortRole.ValueType  # 5
+    """Uniform numbers from 0 up to 1 that the service draws for each step; they are not sent."""
 
 class PortRole(_PortRole, metaclass=_PortRoleEnumTypeWrapper):
     """What a tensor is to a replay."""
@@ -122,6 +124,8 @@ PORT_ROLE_STATE: PortRole.ValueType  # 3
 """Handed on from step to step."""
 PORT_ROLE_RESPONSE: PortRole.ValueType  # 4
 """What the student answers."""
+PORT_ROLE_NOISE: PortRole.ValueType  # 5
+"""Uniform numbers from 0 up to 1 that the service draws for each step; they are not sent."""
 Global___PortRole: _TypeAlias = PortRole  # noqa: Y015
 
 class _Likeness:
@@ -211,8 +215,8 @@ class ReplayRequest(_message.Message):
         author: _builtins.str
         """Who saves it."""
         sample_seed: _builtins.int
-        """The seed from which counts and events are drawn, as further outputs, from responses that are rates or probabilities;
-        unset to draw nothing. Not with `others`.
+        """The seed from which counts and events are drawn, as further outputs, from responses that are rates or probabilities, and
+        the noise that the student takes; unset to draw nothing, and noise from the contract's seed. Not with `others`.
         """
         @_builtins.property
         def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -623,6 +627,7 @@ class TickRequest(_message.Message):
         STATES_FIELD_NUMBER: _builtins.int
         PERTURBATION_FIELD_NUMBER: _builtins.int
         ALLOW_NAN_FIELD_NUMBER: _builtins.int
+        SAMPLE_SEED_FIELD_NUMBER: _builtins.int
         student: _builtins.str
         """The student: an artifact's name, or `artifacts/sha256:{hex}`."""
         minds: _builtins.int
@@ -631,6 +636,8 @@ class TickRequest(_message.Message):
         """The states to begin with, (mind, ...), by name: a `.npz`, such as `save` makes; unset if they come inline."""
         allow_nan: _builtins.bool
         """Take stimuli with NaN and infinity, which are refused otherwise."""
+        sample_seed: _builtins.int
+        """The seed from which the noise is drawn that the student takes; unset for that of the saved state, else of the contract."""
         @_builtins.property
         def execution(self) -> Global___Execution:
             """How they are run; unset as the service does."""
@@ -658,14 +665,20 @@ class TickRequest(_message.Message):
             states: _abc.Iterable[Global___Array] | None = ...,
             perturbation: Global___TickRequest.Perturbation | None = ...,
             allow_nan: _builtins.bool = ...,
+            sample_seed: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "execution", b"execution", "initial_state", b"initial_state", "perturbation", b"perturbation"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "_sample_seed", b"_sample_seed", "execution", b"execution", "initial_state", b"initial_state", "perturbation", b"perturbation", "sample_seed", b"sample_seed"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "allow_nan", b"allow_nan", "constants", b"constants", "execution", b"execution", "initial_state", b"initial_state", "minds", b"minds", "perturbation", b"perturbation", "states", b"states", "student", b"student"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state", "_sample_seed", b"_sample_seed", "allow_nan", b"allow_nan", "constants", b"constants", "execution", b"execution", "initial_state", b"initial_state", "minds", b"minds", "perturbation", b"perturbation", "sample_seed", b"sample_seed", "states", b"states", "student", b"student"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__initial_state: _TypeAlias = _typing.Literal["initial_state"]  # noqa: Y015
         _WhichOneofArgType__initial_state: _TypeAlias = _typing.Literal["_initial_state", b"_initial_state"]  # noqa: Y015
+        _WhichOneofReturnType__sample_seed: _TypeAlias = _typing.Literal["sample_seed"]  # noqa: Y015
+        _WhichOneofArgType__sample_seed: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed"]  # noqa: Y015
+        @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__initial_state) -> _WhichOneofReturnType__initial_state | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_seed) -> _WhichOneofReturnType__sample_seed | None: ...
 
     @_typing.final
     class Step(_message.Message):
@@ -712,8 +725,11 @@ class TickRequest(_message.Message):
         SESSION_FIELD_NUMBER: _builtins.int
         ROWS_FIELD_NUMBER: _builtins.int
         PERTURBATION_FIELD_NUMBER: _builtins.int
+        SAMPLE_SEED_FIELD_NUMBER: _builtins.int
         session: _builtins.int
         """The session that is forked, which goes on as it was."""
+        sample_seed: _builtins.int
+        """The seed from which the new minds' noise is drawn, each mind's by its place among them; unset for that of the session."""
         @_builtins.property
         def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
             """Which of its minds; a mind may be taken more than once."""
@@ -728,12 +744,15 @@ class TickRequest(_message.Message):
             session: _builtins.int = ...,
             rows: _abc.Iterable[_builtins.int] | None = ...,
             perturbation: Global___TickRequest.Perturbation | None = ...,
+            sample_seed: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["perturbation", b"perturbation"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed", "perturbation", b"perturbation", "sample_seed", b"sample_seed"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["perturbation", b"perturbation", "rows", b"rows", "session", b"session"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed", "perturbation", b"perturbation", "rows", b"rows", "sample_seed", b"sample_seed", "session", b"session"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__sample_seed: _TypeAlias = _typing.Literal["sample_seed"]  # noqa: Y015
+        _WhichOneofArgType__sample_seed: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_seed) -> _WhichOneofReturnType__sample_seed | None: ...
 
     @_typing.final
     class ReadState(_message.Message):
@@ -893,6 +912,7 @@ class TickResponse(_message.Message):
         PROFILE_FIELD_NUMBER: _builtins.int
         SAMPLING_INTERVAL_S_FIELD_NUMBER: _builtins.int
         STEP_FIELD_NUMBER: _builtins.int
+        SAMPLE_SEED_FIELD_NUMBER: _builtins.int
         student_sha256: _builtins.str
         """The student's SHA-256, 64 hex digits."""
         minds: _builtins.int
@@ -901,9 +921,11 @@ class TickResponse(_message.Message):
         """The time between two steps, in seconds; unset where nobody said."""
         step: _builtins.int
         """Steps that the minds have taken before; other than 0 where they go on from a state that was saved."""
+        sample_seed: _builtins.int
+        """The seed from which the noise of the minds is drawn; unset where the student takes none."""
         @_builtins.property
         def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]:
-            """Stimuli, constants, states and responses; each role in the order of the network."""
+            """Stimuli, noise, constants, states and responses; each role in the order of the network."""
 
         @_builtins.property
         def execution(self) -> Global___Execution:
@@ -923,13 +945,19 @@ class TickResponse(_message.Message):
             profile: _abc.Mapping[_builtins.str, _archive_pb2.Scalar] | None = ...,
             sampling_interval_s: _builtins.float | None = ...,
             step: _builtins.int = ...,
+            sample_seed: _builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "sampling_interval_s", b"sampling_interval_s"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed", "_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "sample_seed", b"sample_seed", "sampling_interval_s", b"sampling_interval_s"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "minds", b"minds", "ports", b"ports", "profile", b"profile", "sampling_interval_s", b"sampling_interval_s", "step", b"step", "student_sha256", b"student_sha256"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed", "_sampling_interval_s", b"_sampling_interval_s", "execution", b"execution", "minds", b"minds", "ports", b"ports", "profile", b"profile", "sample_seed", b"sample_seed", "sampling_interval_s", b"sampling_interval_s", "step", b"step", "student_sha256", b"student_sha256"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__sample_seed: _TypeAlias = _typing.Literal["sample_seed"]  # noqa: Y015
+        _WhichOneofArgType__sample_seed: _TypeAlias = _typing.Literal["_sample_seed", b"_sample_seed"]  # noqa: Y015
         _WhichOneofReturnType__sampling_interval_s: _TypeAlias = _typing.Literal["sampling_interval_s"]  # noqa: Y015
         _WhichOneofArgType__sampling_interval_s: _TypeAlias = _typing.Literal["_sampling_interval_s", b"_sampling_interval_s"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_seed) -> _WhichOneofReturnType__sample_seed | None: ...
+        @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__sampling_interval_s) -> _WhichOneofReturnType__sampling_interval_s | None: ...
 
     @_typing.final

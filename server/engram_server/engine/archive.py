@@ -263,7 +263,8 @@ class Archive:
     ) -> ReplayResult:
         """Run a student over a stimulus, and save what it did as a new version of `save_to` if given.
 
-        With a seed to `sample` from, what is drawn from responses of rates and probabilities is in `<response>.drawn`.
+        With a seed to `sample` from, what is drawn from responses of rates and probabilities is in `<response>.drawn`. The
+        noise that a student takes is drawn from it too, else from the contract's.
         """
         from engram_server.engine import replaying  # not needed for depositing and reading
 
@@ -293,6 +294,7 @@ class Archive:
         constants: Mapping[str, Scalar] | None = None,
         execution: Mapping[str, Scalar] | None = None,
         perturbation: Perturbation | None = None,
+        sample: int | None = None,
         allow_nan: bool = False,
     ) -> OpenMinds:
         """Open minds of a student, each with its own state, that advance together; without `minds` as many as the state holds."""
@@ -307,6 +309,7 @@ class Archive:
                 constants=constants,
                 initial_state=initial_state,
                 perturbation=perturbation,
+                sample=sample,
             )
         )
         return OpenMinds(self, opened, allow_nan=allow_nan)

@@ -89,8 +89,7 @@ def examine(
     if size > running.limits.student_bytes:
         reason = f"it has {size} bytes, and students of at most {running.limits.student_bytes} are run here"
         return Findings({}, {_ABSENT: f"the student will not be replayed: {reason}"})
-    data = b"".join(read())
-    source = StudentSource(sha256, lambda: data, told)
+    source = StudentSource(sha256, read, told)
     return running.wait(_examine(lambda: running.host, source))
 
 

@@ -111,7 +111,9 @@ def _tables(archive: Archive, artifact: Artifact) -> Mapping[str, Table]:
 async def _run(archive: Archive, student: StudentSource, trace: _Trace) -> _Again | None:
     """Make the trace again; `None` where the stimulus that the contract gives now is another one."""
     host = archive.minds.host
-    session = await host.open(student, minds=trace.minds, execution=Execution.from_metadata(trace.receipt))
+    session = await host.open(
+        student, minds=trace.minds, execution=Execution.from_metadata(trace.receipt), sample=trace.seed
+    )
     try:
         stimuli = trace.stimuli(session.contract)
         given = {port.name: array for port, array in zip(session.contract.stimuli, stimuli, strict=True)}
@@ -170,7 +172,11 @@ async def _reference(archive: Archive, student: StudentSource, trace: _Trace, ag
             port.name: _of_one_mind(again.stimuli[port.name][:, mind], port, stepped=stepped)
             for port in again.contract.stimuli
         }
-        minds.append(await archive.minds.host.reference(student, given, limit_s=_REFERENCE_S / trace.minds))
+        minds.append(
+            await archive.minds.host.reference(
+                student, given, limit_s=_REFERENCE_S / trace.minds, sample=trace.seed, first_mind=mind
+            )
+        )
     return {
         name: np.stack([_shaped(outputs[name], array) for outputs in minds], axis=1)
         for name, array in again.outputs.items()

@@ -31,14 +31,19 @@ async def run_again(
     *,
     minds: int,
     execution: Execution,
+    sample: int | None,
 ) -> Answer:
-    """Run minds over a stimulus from states; how steps are divided between ticks does not change what they answer."""
+    """Run minds over a stimulus from states; how steps are divided between ticks does not change what they answer.
+
+    Noise is drawn from the seed `sample`.
+    """
     session = await archive.minds.host.open(
         student,
         minds=minds,
         execution=execution,
         constants={name: array.item() for name, array in stimulus.items() if not array.ndim},
         initial_state=states,
+        sample=sample,
     )
     try:
         initial = await session.state()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,7 +23,9 @@ from engram_replay import (
     digest_arrays,
     encode_npz,
 )
+from engram_replay.drawing import SEED
 from engram_replay.host import GroupAnswer
+from engram_replay.noise import seed_of
 from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_STATE_BYTES: Final = 512 << 20
+_MAX_ARRAY_BYTES: Final = 512 << 20
+"""Of a stimulus, of responses, of states: what is read whole, and what it becomes."""
 CONSTANT_PREFIX: Final = "constant."
 """The entries of such an artifact's metadata that hold the constants of its minds."""
 CHECKPOINT: Final = "checkpoint"
@@ -86,8 +89,12 @@ class Minds:
         execution: Execution | None = None,
         constants: Mapping[str, Scalar] | None = None,
         initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
+        sample: int | None = None,
+        steps: int = 0,
     ) -> MindSession:
-        """Open a session of a student's minds, with the states given or kept at an address.
+        """Open a session of a student's minds, with the states given or kept at an address, that have taken so many steps.
+
+        Noise is drawn from the seed `sample`, else from the contract's.
 
         Raises as `MindHost.open` does, and `InvalidInput` where the state at the address is another student's.
         """
@@ -96,7 +103,15 @@ class Minds:
             state = initial_state
         else:
             state = await asyncio.to_thread(self._kept_state, artifact, initial_state)
-        return await self.host.open(source, minds=minds, execution=execution, constants=constants, initial_state=state)
+        return await self.host.open(
+            source,
+            minds=minds,
+            execution=execution,
+            constants=constants,
+            initial_state=state,
+            sample=seed_of(artifact.metadata, sample, what=str(artifact.address)),
+            steps=steps,
+        )
 
     async def contract(self, student: AnyAddress) -> tuple[Artifact, Contract]:
         """Return a student and its contract."""
@@ -159,7 +174,7 @@ class Minds:
             raise InvalidInput(f"{kept.address} holds no state of minds: name one that `engram mind save` has kept")
         if kept.metadata.get("student.sha256") != student.sha256:
             raise InvalidInput(f"{kept.address} is the state of another student than {student.address}: name its own")
-        return decode_stimulus(read_whole(self._archive, kept, limit=_MAX_STATE_BYTES), max_bytes=_MAX_STATE_BYTES)
+        return read_arrays(self._archive, kept)
 
     def _save(
         self,
@@ -186,6 +201,8 @@ class Minds:
             **{f"{CONSTANT_PREFIX}{name}": value for name, value in constants.items()},
             **session.profile,
         }
+        if session.sample is not None:
+            metadata[SEED] = session.sample
         spec = ArtifactSpec(
             path=save_to.path or f"minds/{moment:%Y-%m-%dT%H-%M-%S-%f}.npz",
             size=len(body),
@@ -202,17 +219,30 @@ class Minds:
 def source_of(archive: Archive, artifact: Artifact, *, limit: int) -> StudentSource:
     """Return how a student is loaded; its bytes are decrypted into memory and never touch a disk."""
 
-    def read() -> bytes:
-        data = read_whole(archive, artifact, limit=limit)
-        if hashlib.sha256(data).hexdigest() != artifact.sha256:
+    def read() -> Iterator[bytes]:
+        check_size(artifact, limit=limit)
+        digest = hashlib.sha256()
+        for part in archive.read(artifact.address):
+            digest.update(part)
+            yield part
+        if digest.hexdigest() != artifact.sha256:
             raise AssertionError("a whole read is checked against the artifact's digest")
-        return data
 
     return StudentSource(artifact.sha256, read, artifact.metadata)
 
 
 def read_whole(archive: Archive, artifact: Artifact, *, limit: int) -> bytes:
     """Read an artifact whole, if it may be held in memory."""
+    check_size(artifact, limit=limit)
+    return b"".join(archive.read(artifact.address))
+
+
+def read_arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
+    """Read an artifact that holds arrays, if they may be held in memory."""
+    return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
+
+
+def check_size(artifact: Artifact, *, limit: int) -> None:
+    """Raise `Exhausted` for an artifact of more bytes than a replay takes."""
     if artifact.size > limit:
         raise Exhausted(f"{artifact.address} has {artifact.size} bytes; a replay takes at most {limit}")
-    return b"".join(archive.read(artifact.address))

@@ -14,8 +14,9 @@ import numpy as np
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, Scalar
 from engram_format.errors import InvalidInput
-from engram_format.ports import MindPort, Perturbation, in_order
+from engram_format.ports import MindPort, Perturbation, check_seed, in_order
 from engram_replay.contract import Contract, Port, Role
+from engram_replay.drawing import SEED
 from engram_replay.execution import Execution
 from engram_replay.sampler import perturb
 from engram_replay.session import MindSession
@@ -42,11 +43,14 @@ async def open_session(
     constants: Mapping[str, Scalar] | None = None,
     initial_state: Mapping[str, AnyArray] | AnyAddress | None = None,
     perturbation: Perturbation | None = None,
+    sample: int | None = None,
 ) -> Opened:
     """Open minds of a student, in the loop of `archive.minds`.
 
     `minds` is by default as many as the initial state holds, and one where there is none; a state of one mind is given to
-    all. Raises as `MindHost.open` does.
+    all. Noise is drawn from the seed `sample`, else from that of the state, else from the contract's.
+
+    Raises as `MindHost.open` does.
     """
     kept = None
     if initial_state is not None and not isinstance(initial_state, Mapping):
@@ -62,8 +66,9 @@ async def open_session(
         execution=_execution(execution, kept),
         constants=given,
         initial_state=initial_state,
+        sample=_entry(kept, SEED) if sample is None else sample,
+        steps=_entry(kept, "mind.step") or 0,
     )
-    session.steps = _entry(kept, "mind.step") or 0
     if session.minds != wanted:
         session = await _instead(session, session.fork([0] * wanted))
     if perturbation is not None:
@@ -72,10 +77,20 @@ async def open_session(
 
 
 async def fork(
-    archive: Archive, opened: Opened, rows: Sequence[int], *, perturbation: Perturbation | None = None
+    archive: Archive,
+    opened: Opened,
+    rows: Sequence[int],
+    *,
+    perturbation: Perturbation | None = None,
+    sample: int | None = None,
 ) -> Opened:
-    """Open minds that begin with the states of some of a session's, which goes on as it was."""
-    session = await opened.session.fork(rows)
+    """Open minds that begin with the states of some of a session's, which goes on as it was.
+
+    They are numbered anew, from 0, and their noise is drawn from the session's seed unless one to `sample` from is given.
+    """
+    if sample is not None:
+        check_seed(sample)
+    session = await opened.session.fork(rows, sample=sample)
     if perturbation is not None:
         session = await _perturbed(archive, session, opened.constants, perturbation)
     return Opened(session, opened.constants)
@@ -106,10 +121,11 @@ async def _perturbed(
             execution=session.execution,
             constants=constants,
             initial_state=state,
+            sample=session.sample,
+            steps=session.steps,
         )
     finally:
         await session.close()
-    new.steps = session.steps
     return new
 
 
@@ -219,16 +235,23 @@ class OpenMinds:
         """The time between two steps, in seconds; `None` where nobody said."""
         return self._session.contract.sampling_interval_s
 
+    @property
+    def sample_seed(self) -> int | None:
+        """The seed from which the noise of the minds is drawn; `None` where the student takes none."""
+        return self._session.sample
+
     def tick(self, stimulus: Mapping[str, AnyArray] | AnyArray) -> Mapping[str, AnyArray]:
         """Advance all minds by the steps that the stimulus has; return the responses by name, each (step, mind, ...)."""
         arrays = in_order(stimulus, self._stimuli, minds=self.minds)
         responses = self._archive.minds.wait(self._session.tick(arrays, allow_nan=self._allow_nan))
         return dict(zip(self._responses, responses, strict=True))
 
-    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None) -> Self:
+    def fork(self, rows: Sequence[int], *, perturbation: Perturbation | None = None, sample: int | None = None) -> Self:
         """Return new minds that begin with the states of these; a mind may be taken more than once."""
         wanted = [int(row) for row in rows]
-        forked = self._archive.minds.wait(fork(self._archive, self._opened, wanted, perturbation=perturbation))
+        forked = self._archive.minds.wait(
+            fork(self._archive, self._opened, wanted, perturbation=perturbation, sample=sample)
+        )
         return type(self)(self._archive, forked, allow_nan=self._allow_nan)
 
     def state(self) -> Mapping[str, AnyArray]:

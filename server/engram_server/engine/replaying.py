@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Final
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, ArtifactSpec, GroupResult, Kind, ReplayResult
 from engram_format.errors import InvalidInput
-from engram_replay import StudentSource, decode_stimulus, encode_npz
-from engram_replay.drawing import check_drawable, distributions
+from engram_replay import StudentSource, encode_npz
+from engram_replay.drawing import check_drawable, distributions, is_drawable
 from engram_replay.host import Answer
-from engram_server.engine.minds import read_whole, source_of
-from engram_server.engine.sampling import contract_of, sampled
+from engram_replay.noise import seed_of
+from engram_server.engine.minds import read_arrays, source_of
+from engram_server.engine.sampling import contract_of, sampled, with_seed
 from engram_server.engine.saving import save_files
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
 
-_MAX_STUDENT_BYTES: Final = 256 * 2**20
-_MAX_STIMULUS_BYTES: Final = 512 * 2**20
 _TIME_LIMIT_S: Final = 120.0
 
 
@@ -37,17 +36,21 @@ def replay(
 ) -> ReplayResult:
     """Run a student over a stimulus; the student is decrypted in memory and never touches a disk.
 
-    With a seed to `sample` from, what is drawn from the responses stands beside them.
+    With a seed to `sample` from, what is drawn from the responses stands beside them. The noise that a student takes is drawn
+    from the same seed, or without one from the contract's.
     """
     network = archive.artifact(student)
     arrays, recorded = _stimulus(archive, stimulus)
-    source = source_of(archive, network, limit=_MAX_STUDENT_BYTES)
+    source = source_of(archive, network, limit=archive.minds.limits.student_bytes)
+    noise = seed_of(network.metadata, sample, what=str(network.address))
     if sample is None:
-        done = _run(archive, network, source, arrays)
+        done = _run(archive, network, source, arrays, sample=noise)
+        done = done if noise is None else with_seed(done, seed=noise)
     else:
         contract = contract_of(archive, network, source)
-        check_drawable(distributions(contract), seed=sample)
-        done = sampled(_run(archive, network, source, arrays), contract, seed=sample)
+        if noise is None or is_drawable(distributions(contract)):
+            check_drawable(distributions(contract), seed=sample)
+        done = sampled(_run(archive, network, source, arrays, sample=noise), contract, seed=sample)
     saved = None
     if save_to is not None:
         path = save_to.path or f"replays/{_moment(now_ns)}.npz"
@@ -70,7 +73,7 @@ def replay_group(
         raise InvalidInput("a group is of two students or more: replay a single one by itself")
     networks = [archive.artifact(student) for student in students]
     arrays, recorded = _stimulus(archive, stimulus)
-    sources = [source_of(archive, network, limit=_MAX_STUDENT_BYTES) for network in networks]
+    sources = [source_of(archive, network, limit=archive.minds.limits.student_bytes) for network in networks]
     done = archive.minds.wait(archive.minds.run_group(sources, arrays))
     saved: list[Artifact | None] = [None] * len(networks)
     if save_to is not None:
@@ -96,17 +99,23 @@ def _stimulus(
     if isinstance(stimulus, Mapping):
         return stimulus, None
     recorded = archive.artifact(stimulus)
-    data = read_whole(archive, recorded, limit=_MAX_STIMULUS_BYTES)
-    return decode_stimulus(data, max_bytes=_MAX_STIMULUS_BYTES), recorded
+    return read_arrays(archive, recorded), recorded
 
 
 def _moment(now_ns: int) -> str:
     return f"{datetime.fromtimestamp(now_ns / 1e9, tz=UTC):%Y-%m-%dT%H-%M-%S-%f}"
 
 
-def _run(archive: Archive, network: Artifact, source: StudentSource, arrays: Mapping[str, AnyArray]) -> Answer:
+def _run(
+    archive: Archive,
+    network: Artifact,
+    source: StudentSource,
+    arrays: Mapping[str, AnyArray],
+    *,
+    sample: int | None,
+) -> Answer:
     async def run() -> Answer:
-        return await archive.minds.host.replay(source, arrays, limit_s=_TIME_LIMIT_S)
+        return await archive.minds.host.replay(source, arrays, limit_s=_TIME_LIMIT_S, sample=sample)
 
     try:
         return archive.minds.wait(run())

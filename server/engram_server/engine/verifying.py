@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Final
 from engram_format.address import AnyAddress, ContentAddress
 from engram_format.catalog import AnyArray, Artifact, Kind, Likeness, OutputLikeness, ReplayVerdict
 from engram_format.errors import InvalidInput, NotFound
-from engram_replay import Execution, StudentSource, decode_stimulus, digest_arrays
-from engram_replay.drawing import DIGEST, SEED, split
+from engram_replay import Execution, StudentSource, digest_arrays
+from engram_replay.drawing import DIGEST, split
 from engram_replay.host import Answer
+from engram_replay.noise import takes_noise
 from engram_replay.verification import REFERENCE_BOUND, compare, profile_differences, worst
 from engram_server.engine.golden_verdict import verify_golden
 from engram_server.engine.many_minds import MANY_MINDS, run_again
-from engram_server.engine.minds import read_whole, source_of
-from engram_server.engine.sampling import contract_of, drawn_again
+from engram_server.engine.minds import read_arrays, source_of
+from engram_server.engine.sampling import contract_of, drawn_again, kept_seed
 
 if TYPE_CHECKING:
     from engram_server.engine.archive import Archive
 
-_MAX_STUDENT_BYTES: Final = 256 * 2**20
-_MAX_ARRAY_BYTES: Final = 512 * 2**20
 _REFERENCE_STEPS: Final = 200
 """Steps that the reference evaluator runs: it is tens of times slower than the runtime."""
 _REFERENCE_S: Final = 100.0
@@ -41,6 +40,8 @@ class _Kept:
     student: StudentSource
     stimulus: Mapping[str, AnyArray]
     execution: Execution
+    sample: int | None
+    """The seed of the noise that the student takes, if it takes any."""
     states: Mapping[str, AnyArray] | None
     """Of a replay of many minds: the states that they began with."""
 
@@ -64,7 +65,7 @@ def verify_replay(archive: Archive, address: AnyAddress, *, reference: bool) -> 
     again = archive.minds.wait(_run(archive, kept))
     outputs = compare(kept.outputs, again.outputs)
     detail = _contradiction(kept, again)
-    if SEED in kept.artifact.metadata:
+    if DIGEST in kept.artifact.metadata:
         # From what was kept: a last digit that differs on another machine says nothing of how was drawn.
         redrawn, reason = _drawn_again(archive, kept)
         outputs, detail = outputs + compare(kept.drawn, redrawn), detail or reason
@@ -97,20 +98,28 @@ def _kept(archive: Archive, artifact: Artifact) -> _Kept:
         )
     network = _by_content(archive, student, what="student", of=artifact)
     recorded = _by_content(archive, stimulus[-1], what="stimulus", of=artifact)
-    outputs = _arrays(archive, artifact)
+    outputs = read_arrays(archive, artifact)
     drawn: Mapping[str, AnyArray] = {}
-    if SEED in artifact.metadata:
+    if DIGEST in artifact.metadata:
         outputs, drawn = split(outputs)
     return _Kept(
         artifact=artifact,
         outputs=outputs,
         drawn=drawn,
         network=network,
-        student=source_of(archive, network, limit=_MAX_STUDENT_BYTES),
-        stimulus=_arrays(archive, recorded),
+        student=source_of(archive, network, limit=archive.minds.limits.student_bytes),
+        stimulus=read_arrays(archive, recorded),
         execution=Execution.from_metadata(artifact.metadata),
+        sample=_noise_seed(network, artifact),
         states=_states(archive, artifact, stimulus[:-1]),
     )
+
+
+def _noise_seed(network: Artifact, artifact: Artifact) -> int | None:
+    """Return the seed of the noise that a student took in a replay; raises `InvalidInput` where the receipt lacks it."""
+    if not takes_noise(network.metadata):
+        return None
+    return kept_seed(artifact.metadata)
 
 
 def _states(archive: Archive, artifact: Artifact, made_from: Sequence[str]) -> Mapping[str, AnyArray] | None:
@@ -119,7 +128,7 @@ def _states(archive: Archive, artifact: Artifact, made_from: Sequence[str]) -> M
         return None
     if not made_from:
         return {}
-    return _arrays(archive, _by_content(archive, made_from[-1], what="initial state", of=artifact))
+    return read_arrays(archive, _by_content(archive, made_from[-1], what="initial state", of=artifact))
 
 
 def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Artifact:
@@ -129,10 +138,6 @@ def _by_content(archive: Archive, sha256: str, *, what: str, of: Artifact) -> Ar
         raise NotFound(
             f"the {what} of {of.address}, sha256:{sha256}, is in no vault that you can open: deposit it again to verify"
         ) from error
-
-
-def _arrays(archive: Archive, artifact: Artifact) -> Mapping[str, AnyArray]:
-    return decode_stimulus(read_whole(archive, artifact, limit=_MAX_ARRAY_BYTES), max_bytes=_MAX_ARRAY_BYTES)
 
 
 def _drawn_again(archive: Archive, kept: _Kept) -> tuple[Mapping[str, AnyArray], str]:
@@ -154,12 +159,13 @@ async def _run(archive: Archive, kept: _Kept) -> Answer:
             kept.states,
             minds=minds if isinstance(minds, int) else 1,
             execution=kept.execution,
+            sample=kept.sample,
         )
-    return await archive.minds.host.replay(kept.student, kept.stimulus, execution=kept.execution)
+    return await archive.minds.host.replay(kept.student, kept.stimulus, execution=kept.execution, sample=kept.sample)
 
 
 async def _reference(archive: Archive, kept: _Kept, stimulus: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
-    return await archive.minds.host.reference(kept.student, stimulus, limit_s=_REFERENCE_S)
+    return await archive.minds.host.reference(kept.student, stimulus, limit_s=_REFERENCE_S, sample=kept.sample)
 
 
 def _first_steps(kept: _Kept, again: Answer) -> tuple[Mapping[str, AnyArray], int]:
@@ -176,7 +182,7 @@ def _contradiction(kept: _Kept, again: Answer) -> str:
     told = kept.artifact.metadata
     if told.get("outputs.sha256") != digest_arrays(kept.outputs):
         return "the receipt names other outputs than those that are kept"
-    if SEED in told and told.get(DIGEST) != digest_arrays(kept.drawn):
+    if DIGEST in told and told.get(DIGEST) != digest_arrays(kept.drawn):
         return "the receipt names other draws than those that are kept"
     for name in ("stimulus.sha256", "initial_state.sha256"):
         if told.get(name) != again.receipt.get(name):

@@ -7,7 +7,7 @@ from typing import Final
 
 from engram.inference import model_config_pb2 as config_pb
 from engram.inference import open_inference_pb2 as pb
-from engram_replay.contract import Port
+from engram_replay.contract import Port, Role
 from engram_server.rpc.inference_models import Model
 from engram_server.rpc.inference_values import datatype_of, dims_of
 
@@ -40,7 +40,10 @@ def config_of(model: Model, *, name: str, idle_s: float) -> config_pb.ModelConfi
     )
     for port in model.inputs.values():
         message.input.add(
-            name=port.name, data_type=_type_of(port), dims=_dims(port, batches=batches), optional=port.value is not None
+            name=port.name,
+            data_type=_type_of(port),
+            dims=_dims(port, batches=batches),
+            optional=port.value is not None or port.role is Role.NOISE,
         )
     for port in contract.responses:
         message.output.add(name=port.name, data_type=_type_of(port), dims=_dims(port, batches=batches))

@@ -11,7 +11,7 @@ from typing import Final
 from engram_format.address import Address, AnyAddress, ContentAddress, parse_any
 from engram_format.catalog import Artifact
 from engram_format.errors import EngramError, ErrorKind, InvalidInput, NotFound
-from engram_replay.contract import Contract, Port
+from engram_replay.contract import Contract, Port, Role
 from engram_replay.residents import StudentSource
 from engram_server.engine.minds import Minds
 from engram_server.rpc.inference_axes import Axes
@@ -43,18 +43,27 @@ class Model:
 
     @cached_property
     def inputs(self) -> Mapping[str, Port]:
-        """What a request brings, by name: stimuli and constants."""
-        return {port.name: port for port in (*self.contract.stimuli, *self.contract.constants)}
+        """What a request may bring, by name: stimuli, noise and constants."""
+        return {port.name: port for port in (*self.contract.driven, *self.contract.constants)}
 
     @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """The inputs that every request must bring: those without a value of their own."""
-        return tuple(name for name, port in self.inputs.items() if port.value is None)
+    def given(self) -> Mapping[str, Port]:
+        """What a request may bring whose noise is drawn here."""
+        return {name: port for name, port in self.inputs.items() if port.role is not Role.NOISE}
+
+    def needed(self, *, draws: bool) -> tuple[str, ...]:
+        """Return the inputs that a request must bring, whose noise is drawn here or not: those without a value of their own."""
+        return tuple(name for name, port in (self.given if draws else self.inputs).items() if port.value is None)
 
     @cached_property
     def stimuli(self) -> tuple[Axes, ...]:
         """The stimuli, in the order of the contract."""
-        return tuple(Axes.of(port) for port in self.contract.stimuli)
+        return self.driven[: len(self.contract.stimuli)]
+
+    @cached_property
+    def driven(self) -> tuple[Axes, ...]:
+        """The stimuli, then the noise, in the order of the contract."""
+        return tuple(Axes.of(port) for port in self.contract.driven)
 
     @cached_property
     def responses(self) -> Mapping[str, Axes]:

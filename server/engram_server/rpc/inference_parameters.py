@@ -7,6 +7,7 @@ from typing import Final
 
 from engram.inference import open_inference_pb2 as pb
 from engram_format.errors import InvalidInput
+from engram_format.ports import check_seed
 
 _MAX_ID_BYTES: Final = 128
 
@@ -23,6 +24,8 @@ class Asked:
     """Whether the sequence ends with it."""
     allow_nan: bool = False
     """Whether inputs may hold NaN and infinity."""
+    noise_seed: int | None = None
+    """The seed from which the noise that a student takes is drawn; `None` where the request brings it, or goes on as begun."""
     final_mark: bool = False
     """Whether a response on a stream must say that no other follows."""
 
@@ -34,6 +37,7 @@ def parameters_of(request: pb.ModelInferRequest) -> Asked:
         start=_flag(request, "sequence_start"),
         end=_flag(request, "sequence_end"),
         allow_nan=_flag(request, "allow_nan"),
+        noise_seed=_seed(request, "noise_seed"),
         final_mark=_flag(request, "triton_enable_empty_final_response"),
     )
     if asked.sequence is None and (asked.start or asked.end):
@@ -48,6 +52,21 @@ def _flag(request: pb.ModelInferRequest, name: str) -> bool:
     if value.WhichOneof("parameter_choice") != "bool_param":
         raise InvalidInput(f"the parameter {name} is no flag: set its bool_param")
     return value.bool_param
+
+
+def _seed(request: pb.ModelInferRequest, name: str) -> int | None:
+    if name not in request.parameters:
+        return None
+    value = request.parameters[name]
+    match value.WhichOneof("parameter_choice"):
+        case "int64_param":
+            seed = value.int64_param
+        case "uint64_param":
+            seed = value.uint64_param
+        case _:
+            raise InvalidInput(f"the parameter {name} is no number: set its int64_param")
+    check_seed(seed)
+    return seed
 
 
 def _sequence_id(request: pb.ModelInferRequest) -> int | str | None:

@@ -14,6 +14,7 @@ from engram.inference import open_inference_pb2 as pb
 from engram_format.catalog import AnyArray
 from engram_format.errors import EngramError, InvalidInput, NotFound, Unavailable
 from engram_replay.contract import Port
+from engram_replay.noise import Noise
 from engram_replay.session import MindSession
 from engram_server.engine.minds import Minds
 from engram_server.rpc.inference_axes import check_symbols, steps_and_minds, zero_state
@@ -105,10 +106,15 @@ class Runs:
         """Call the network once; states that the request does not bring are zeros."""
         watch.model, watch.queued = model, time.perf_counter_ns()
         states = {name: axes.port for name, axes in model.states.items()}
-        tensors = arrays_of(request, takes={**model.inputs, **states}, needs=model.needed)
+        draws = _draws(asked, model)
+        takes = {**(model.given if draws else model.inputs), **states}
+        tensors = arrays_of(request, takes=takes, needs=model.needed(draws=draws))
         names = _outputs(request, model)
-        _, watch.minds = steps_and_minds(model.stimuli, tensors)
-        symbols = check_symbols((*model.contract.stimuli, *model.contract.states), tensors)
+        steps, watch.minds = steps_and_minds(model.stimuli if draws else model.driven, tensors)
+        symbols = check_symbols((*model.contract.driven, *model.contract.states), tensors)
+        if asked.noise_seed is not None and draws:
+            # On a thread: there may be much of it.
+            tensors |= await asyncio.to_thread(_noise, model, seed=asked.noise_seed, steps=steps, minds=watch.minds)
         for name, port in states.items():
             if name not in tensors:
                 tensors[name] = zero_state(port, symbols, minds=watch.minds)
@@ -145,10 +151,13 @@ class Runs:
     ) -> pb.ModelInferResponse:
         """Begin a sequence with its first request; if that fails it has not begun, and one that had begun goes on."""
         watch.model, watch.queued = model, time.perf_counter_ns()
-        tensors = _tensors_in_sequence(request, model)
+        draws = _draws(asked, model)
+        tensors = _tensors_in_sequence(request, model, draws=draws)
         constants = {port.name: tensors[port.name].item() for port in model.contract.constants if port.name in tensors}
         _, minds = steps_and_minds(model.stimuli, tensors)
-        session = await self._minds().host.open(model.source, minds=minds, constants=constants)
+        session = await self._minds().host.open(
+            model.source, minds=minds, constants=constants, sample=asked.noise_seed if draws else None
+        )
         begun = Begun(model, session, constants)
         try:
             response = await self._tick(request, asked, begun, tensors, watch)
@@ -167,7 +176,12 @@ class Runs:
     ) -> pb.ModelInferResponse:
         """Go on with a sequence; after an error its state is as before, or, where a step may have been taken, it has ended."""
         watch.model, watch.queued = begun.model, time.perf_counter_ns()
-        tensors = _tensors_in_sequence(request, begun.model)
+        if asked.noise_seed is not None and asked.noise_seed != begun.session.sample:
+            raise InvalidInput(
+                f"the noise of the sequence is {_told_seed(begun.session.sample)} since it began and cannot become that of seed "
+                f"{asked.noise_seed}: begin another sequence"
+            )
+        tensors = _tensors_in_sequence(request, begun.model, draws=begun.session.sample is not None)
         _check_constants(begun, tensors)
         taken = begun.session.steps
         try:
@@ -192,13 +206,14 @@ class Runs:
     ) -> pb.ModelInferResponse:
         model, session = begun.model, begun.session
         names = _outputs(request, model)
-        _, minds = steps_and_minds(model.stimuli, tensors)
+        driven = model.driven if session.sample is None else model.stimuli
+        _, minds = steps_and_minds(driven, tensors)
         if minds != session.minds:
             raise InvalidInput(
                 f"the sequence began with {session.minds} minds and this request has {minds}: "
                 "keep the batch, or begin another sequence"
             )
-        stimuli = [axes.to_steps(tensors[axes.port.name]) for axes in model.stimuli]
+        stimuli = [axes.to_steps(tensors[axes.port.name]) for axes in driven]
         watch.minds, watch.read = minds, time.perf_counter_ns()
         given = await session.tick(stimuli, allow_nan=asked.allow_nan)
         outputs = {
@@ -215,13 +230,31 @@ class Runs:
         )
 
 
-def _tensors_in_sequence(request: pb.ModelInferRequest, model: Model) -> dict[str, AnyArray]:
+def _draws(asked: Asked, model: Model) -> bool:
+    """Tell whether the noise of a request is drawn here; raises `InvalidInput` for a seed that nothing is drawn from."""
+    if asked.noise_seed is not None and not model.contract.noise:
+        raise InvalidInput(f"{model.name} takes no noise: leave noise_seed out")
+    return asked.noise_seed is not None
+
+
+def _noise(model: Model, *, seed: int, steps: int, minds: int) -> Mapping[str, AnyArray]:
+    """Return the noise of minds in their first steps, with the network's axes."""
+    arrays = Noise(model.contract.noise, seed=seed, minds=minds, step=0).take(steps)
+    noise = model.driven[len(model.stimuli) :]
+    return {axes.port.name: axes.from_steps(array) for axes, array in zip(noise, arrays, strict=True)}
+
+
+def _told_seed(sample: int | None) -> str:
+    return "what its requests bring" if sample is None else f"that of seed {sample}"
+
+
+def _tensors_in_sequence(request: pb.ModelInferRequest, model: Model, *, draws: bool) -> dict[str, AnyArray]:
     if kept := [tensor.name for tensor in request.inputs if tensor.name in model.states]:
         raise InvalidInput(
             f"input {kept[0]!r} is the state, which the service keeps in a sequence: leave it out, or leave sequence_id out"
         )
-    tensors = arrays_of(request, takes=model.inputs, needs=model.needed)
-    check_symbols(model.contract.stimuli, tensors)
+    tensors = arrays_of(request, takes=model.given if draws else model.inputs, needs=model.needed(draws=draws))
+    check_symbols(model.contract.driven, tensors)
     return tensors
 
 

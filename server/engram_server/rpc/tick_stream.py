@@ -213,6 +213,7 @@ class _Stream:
             if wanted.HasField("initial_state")
             else arrays_of(wanted.states),
             perturbation=perturbation_of(wanted),
+            sample=wanted.sample_seed if wanted.HasField("sample_seed") else None,
         )
         minds = opened.session
         self._ports = ports_of(minds.contract)
@@ -225,6 +226,7 @@ class _Stream:
             execution=message_of_execution(minds.execution.to_fields()),
             sampling_interval_s=minds.contract.sampling_interval_s,
             step=minds.steps,
+            sample_seed=minds.sample,
         )
         set_scalars(answer.profile, minds.profile)
         return pb.TickResponse(opened=answer)
@@ -259,7 +261,11 @@ class _Stream:
             raise Exhausted(f"{MAX_SESSIONS} sessions are open on this stream: close some, or open another stream")
         _check_count(len(wanted.rows))
         forked = await open_minds.fork(
-            self._engine, held.opened, list(wanted.rows), perturbation=perturbation_of(wanted)
+            self._engine,
+            held.opened,
+            list(wanted.rows),
+            perturbation=perturbation_of(wanted),
+            sample=wanted.sample_seed if wanted.HasField("sample_seed") else None,
         )
         return pb.TickResponse(forked=pb.TickResponse.Forked(session=self._add(forked)))
 

@@ -1,0 +1,131 @@
+"""Distilling a deposited recording: read through either door, learn here, deposit the student whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from engram_client.contract import contract_metadata
+from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.students import ArchiveStudent
+from engram_client.journal import new_session
+from engram_fidelity.distill import Distilled, distill
+from engram_fidelity.distill.budget import Progress, no_progress
+from engram_format.address import Address, AnyAddress, check_note
+from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata
+from engram_format.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from engram_client.archive import Archive
+
+_MAX_BASE_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a user asks for; what is `None` is as the tier has it."""
+
+    tier: str = "default"
+    seed: int = 0
+    bin_s: float = 0.005
+    updates: int | None = None
+    budget_s: float | None = None
+    target: str | None = None
+    soft: bool = False
+    teacher: AnyAddress | None = None
+    """A student whose expected counts are mixed into what is taught."""
+    share: AnyAddress | None = None
+    """A student of the tier `default` whose weights the new one shares."""
+    rank: int | None = None
+    stimulus: str | None = None
+    """The series that the cells saw, where there is more than one."""
+
+
+def distill_recording(
+    archive: Archive,
+    recording: AnyAddress,
+    *,
+    to: Address,
+    recipe: Recipe,
+    message: str = "",
+    author: str = "",
+    warn: Callable[[str], None] = lambda _: None,
+    progress: Progress = no_progress,
+) -> Artifact:
+    """Make a student of a recording and deposit it at `to`, in a new version of that memory; return it there.
+
+    Its metadata hold its contract, how it was made, and the recording's statement of consent; it is made from the recording,
+    and from the teacher and the base where there are. Raises `Denied` where consent does not allow training, before anything is
+    read, and what `read_experiment` and `distill` raise; nothing is deposited then.
+    """
+    check_place(to)
+    check_note(message, what="message")
+    check_note(author, what="author")
+    source = archive.artifact(recording)
+    allow_training(source)
+    base = None if recipe.share is None else _base(archive, recipe.share)
+    teacher = None if recipe.teacher is None else archive.artifact(recipe.teacher)
+    # Version and all: what is read is what was allowed, and what the student says it was made from.
+    experiment = read_experiment(archive, source.address, bin_s=recipe.bin_s, stimulus=recipe.stimulus, warn=warn)
+    made = distill(
+        experiment,
+        tier=recipe.tier,
+        seed=recipe.seed,
+        updates=recipe.updates,
+        budget_s=recipe.budget_s,
+        target=recipe.target,
+        soft=recipe.soft,
+        teacher=None if teacher is None else ArchiveStudent(archive, teacher.address, bin_s=recipe.bin_s),
+        base=None if base is None else base[1],
+        rank=recipe.rank,
+        progress=progress,
+    )
+    sources = (source, *(one for one in (teacher, base and base[0]) if one is not None))
+    return _deposited(
+        archive,
+        made,
+        to=to,
+        sources=sources,
+        message=message or f"A student of {source.address}, tier {recipe.tier}",
+        author=author,
+    )
+
+
+def check_place(to: Address) -> None:
+    """Raise `InvalidInput` unless a student can be deposited there."""
+    if to.memory is None or to.version is not None or not to.path:
+        raise InvalidInput(f"{to} is no place for a student: name vault/memory:path, without a version")
+
+
+def _base(archive: Archive, address: AnyAddress) -> tuple[Artifact, bytes]:
+    artifact = archive.artifact(address)
+    if artifact.kind is not Kind.STUDENT or artifact.size > _MAX_BASE_BYTES:
+        raise InvalidInput(f"{artifact.address} is no base to share: name a student of the tier default")
+    return artifact, b"".join(archive.read(artifact.address))
+
+
+def _deposited(
+    archive: Archive, made: Distilled, *, to: Address, sources: tuple[Artifact, ...], message: str, author: str
+) -> Artifact:
+    spec = ArtifactSpec(
+        path=to.path or "",
+        size=len(made.network),
+        kind=Kind.STUDENT,
+        time_ns=time.time_ns(),
+        metadata={**_consent(sources[0]), **contract_metadata(made.contract), **made.metadata},
+        made_from=tuple(dict.fromkeys(source.sha256 for source in sources)),
+    )
+    with archive.open_deposit(to.of(None), session=new_session()) as deposit:
+        deposit.begin(spec)
+        deposit.write(made.network)
+        deposit.end(sha256=hashlib.sha256(made.network).hexdigest())
+        version = deposit.commit(message=message, author=author)
+    return archive.artifact(version.address.of(spec.path))
+
+
+def _consent(recording: Artifact) -> Metadata:
+    """Return the statement of consent, which holds for what is made from a recording as it does for the recording."""
+    return {name: value for name, value in recording.metadata.items() if name.startswith("consent.")}
