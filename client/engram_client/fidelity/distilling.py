@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engram_client.contract import contract_metadata
 from engram_client.fidelity.reading import allow_training, read_experiment
 from engram_client.fidelity.students import ArchiveStudent
-from engram_client.journal import new_session
-from engram_fidelity.distill import Distilled, distill
+from engram_client.transfer import deposit_files
+from engram_fidelity.distill import Distilled, distill, taught_in_bins
 from engram_fidelity.distill.budget import Progress, no_progress
 from engram_format.address import Address, AnyAddress, check_note
-from engram_format.catalog import Artifact, ArtifactSpec, Kind, Metadata
+from engram_format.catalog import Artifact, Kind, Metadata
 from engram_format.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Recipe:
     tier: str = "default"
     seed: int = 0
     bin_s: float = 0.005
+    """The time that the student steps by."""
     updates: int | None = None
     budget_s: float | None = None
     target: str | None = None
@@ -69,7 +70,8 @@ def distill_recording(
     base = None if recipe.share is None else _base(archive, recipe.share)
     teacher = None if recipe.teacher is None else archive.artifact(recipe.teacher)
     # Version and all: what is read is what was allowed, and what the student says it was made from.
-    experiment = read_experiment(archive, source.address, bin_s=recipe.bin_s, stimulus=recipe.stimulus, warn=warn)
+    bin_s = taught_in_bins(recipe.tier, recipe.bin_s)
+    experiment = read_experiment(archive, source.address, bin_s=bin_s, stimulus=recipe.stimulus, warn=warn)
     made = distill(
         experiment,
         tier=recipe.tier,
@@ -91,6 +93,7 @@ def distill_recording(
         sources=sources,
         message=message or f"A student of {source.address}, tier {recipe.tier}",
         author=author,
+        warn=warn,
     )
 
 
@@ -108,22 +111,31 @@ def _base(archive: Archive, address: AnyAddress) -> tuple[Artifact, bytes]:
 
 
 def _deposited(
-    archive: Archive, made: Distilled, *, to: Address, sources: tuple[Artifact, ...], message: str, author: str
+    archive: Archive,
+    made: Distilled,
+    *,
+    to: Address,
+    sources: tuple[Artifact, ...],
+    message: str,
+    author: str,
+    warn: Callable[[str], None],
 ) -> Artifact:
-    spec = ArtifactSpec(
-        path=to.path or "",
-        size=len(made.network),
-        kind=Kind.STUDENT,
-        time_ns=time.time_ns(),
-        metadata={**_consent(sources[0]), **contract_metadata(made.contract), **made.metadata},
-        made_from=tuple(dict.fromkeys(source.sha256 for source in sources)),
-    )
-    with archive.open_deposit(to.of(None), session=new_session()) as deposit:
-        deposit.begin(spec)
-        deposit.write(made.network)
-        deposit.end(sha256=hashlib.sha256(made.network).hexdigest())
-        version = deposit.commit(message=message, author=author)
-    return archive.artifact(version.address.of(spec.path))
+    with tempfile.TemporaryDirectory(prefix="engram-distil-") as folder:
+        # As a file, since files are planned: the weights that a cohort shares are then kept once.
+        file = Path(folder) / "student.onnx"
+        file.write_bytes(made.network)
+        version = deposit_files(
+            archive,
+            [file],
+            to=to,
+            kind=Kind.STUDENT,
+            message=message,
+            author=author,
+            metadata={**_consent(sources[0]), **contract_metadata(made.contract), **made.metadata},
+            made_from=tuple(dict.fromkeys(source.sha256 for source in sources)),
+            warn=warn,
+        )
+    return archive.artifact(version.address.of(to.path))
 
 
 def _consent(recording: Artifact) -> Metadata:

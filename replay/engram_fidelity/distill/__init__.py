@@ -2,6 +2,6 @@
 
 from engram_fidelity.distill.outcome import Distilled
 from engram_fidelity.distill.split import Split, split
-from engram_fidelity.distill.tiers import TIERS, distill
+from engram_fidelity.distill.tiers import TIERS, distill, taught_in_bins
 
-__all__ = ["TIERS", "Distilled", "Split", "distill", "split"]
+__all__ = ["TIERS", "Distilled", "Split", "distill", "split", "taught_in_bins"]

@@ -19,7 +19,10 @@ from engram_fidelity.graph import F32, Graph
 
 MEMORY_S: Final = 0.6
 BUMPS: Final = 12
+SOME: Final = 50_000
+"""Bins whose features may be held together: about 75 MB of 31 channels."""
 _AT_ONCE: Final = 4096
+_FEW: Final = 10_000
 _BEND_S: Final = 0.02
 """The lag around which the axis of lags turns from even to logarithmic, in seconds."""
 
@@ -84,6 +87,7 @@ class Past:
         )
         self.counts: F32 = np.concatenate(list(targets if targets is not None else spikes(experiment)))
         """(bin, cell)."""
+        self._ends = np.cumsum([trials.bins for trials in experiment.trials])
         pads = np.repeat(
             np.arange(len(experiment.trials)) * (self.bins - 1), [trials.bins for trials in experiment.trials]
         )
@@ -102,12 +106,21 @@ class Past:
         view = np.lib.stride_tricks.sliding_window_view(self._contrast, self.bins, axis=0)
         return (view[self._starts[bins]] @ self._reversed).reshape(len(bins), -1)
 
-    def blocks(self, *, every: int = 1) -> Iterator[tuple[F32, F32]]:
-        """Yield features and spikes of all bins, or one in `every`, some thousand bins at a time."""
-        chosen = np.arange(0, len(self), every)
-        for start in range(0, len(chosen), _AT_ONCE):
-            bins = chosen[start : start + _AT_ONCE]
+    def blocks(self, chosen: NDArray[np.int64] | None = None) -> Iterator[tuple[F32, F32]]:
+        """Yield features and spikes of all bins, or those chosen by their places, some thousand bins at a time."""
+        places = np.arange(len(self)) if chosen is None else chosen
+        for start in range(0, len(places), _AT_ONCE):
+            bins = places[start : start + _AT_ONCE]
             yield self.of(bins), self.counts[bins]
+
+    def some(self, most: int = SOME) -> NDArray[np.int64]:
+        """Choose evenly spaced bins, by their places: all where there are at most `most`, and never more."""
+        return np.arange(0, len(self), -(-len(self) // most))
+
+    def by_trial(self, chosen: NDArray[np.int64], values: F32) -> list[F32]:
+        """Divide values of chosen bins, (bin, ...), by the trials that these lie in, leaving out trials without any."""
+        parts = np.split(values, np.searchsorted(chosen, self._ends[:-1]))
+        return [part for part in parts if len(part)]
 
 
 def add_past(graph: Graph, contrast: str, basis: F32, spread: F32, channels: int) -> str:
@@ -130,7 +143,7 @@ def add_past(graph: Graph, contrast: str, basis: F32, spread: F32, channels: int
 def spread_of(past: Past) -> F32:
     """Return what brings each feature to unit spread, measured on some of the bins: (channel x bump,)."""
     powers, bins = np.zeros(past.features), 0
-    for features, _ in past.blocks(every=37):
+    for features, _ in past.blocks(past.some(_FEW)):
         powers += np.square(features).sum(axis=0, dtype=np.float64)
         bins += len(features)
     spread = np.sqrt(powers / bins)

@@ -82,7 +82,9 @@ def fit(
     past, judged = Past(training, scale, targets=targets), Past(validation, scale)
     spread = spread_of(past)
     weights = _first(random, features=past.features, hidden=target.layer, counts=past.counts)
-    blocks = [(features * spread, counts) for features, counts in judged.blocks()]
+    chosen = judged.some()
+    blocks = [features * spread for features, _ in judged.blocks(chosen)]
+    counts = judged.counts[chosen]
 
     def held(now: Weights) -> Weights:
         return target.held(now, rows=_ROWS)
@@ -92,23 +94,17 @@ def fit(
         return _gradient(held(now), past.of(bins) * spread, past.counts[bins])
 
     def validate(now: Weights) -> float:
-        drives = np.concatenate([_drive(held(now), features) for features, _ in blocks])
-        return poisson_loss(rate_of(drives), judged.counts)
+        drives = np.concatenate([_drive(held(now), features) for features in blocks])
+        return poisson_loss(rate_of(drives), counts)
 
     learned = learn(weights, gradient=gradient, validate=validate, pacer=pacer, recipe=RECIPE, progress=progress)
     best = held(learned.weights)
-    drives = by_trial(validation, np.concatenate([_drive(best, features) for features, _ in blocks]))
-    calibration = Affine.fitted(drives, by_trial(validation, judged.counts))
-    loss = poisson_loss(np.concatenate([calibration.rate(drive) for drive in drives]), judged.counts)
+    drive = np.concatenate([_drive(best, features) for features in blocks])
+    calibration = Affine.fitted(judged.by_trial(chosen, drive), judged.by_trial(chosen, counts))
+    loss = poisson_loss(calibration.rate(drive), counts)
     outer, outer_bias = calibration.into(best["outer"], best["outer_bias"])
     layers = Layers(scale, past.basis, spread, best["inner"], best["inner_bias"], outer, outer_bias)
     return Fitted(layers, learned, loss, calibrated=not calibration.changes_nothing)
-
-
-def by_trial(experiment: Experiment, bins: F32) -> list[F32]:
-    """Cut what lies bin after bin, (bin, ...), into the trials of an experiment."""
-    ends = np.cumsum([trials.bins for trials in experiment.trials])[:-1]
-    return list(np.split(bins, ends))
 
 
 def _first(random: np.random.Generator, *, features: int, hidden: int, counts: F32) -> dict[str, F32]:

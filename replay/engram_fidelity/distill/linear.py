@@ -28,8 +28,6 @@ PENALTIES: Final = (1e-4, 1e-3, 1e-2, 1e-1)
 
 _ROWS: Final = {"filter": 0}
 _BATCH: Final = 1024
-_SOME: Final = 5
-"""The line is fitted to one bin in so many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +82,9 @@ def fit(
     scale = Scale.of(training)
     past, judged = Past(training, scale, targets=targets), Past(validation, scale)
     spread = spread_of(past)
-    blocks = [(features * spread, counts) for features, counts in judged.blocks()]
+    chosen = judged.some()
+    blocks = [(features * spread, counts) for features, counts in judged.blocks(chosen)]
+    answered = judged.counts[chosen]
     ridge = _ridge(past, spread, blocks)
     start = {"filter": _as_softplus(ridge["filter"], past.counts), "bias": resting(past.counts)}
 
@@ -99,14 +99,14 @@ def fit(
         return {"filter": features.T @ by_drive, "bias": by_drive.sum(axis=0)}
 
     def validate(now: Weights) -> float:
-        return poisson_loss(rate_of(_drives(held(now), blocks)), judged.counts)
+        return poisson_loss(rate_of(_drives(held(now), blocks)), answered)
 
     learned = learn(start, gradient=gradient, validate=validate, pacer=pacer, recipe=RECIPE, progress=progress)
-    some = [(features * spread, counts) for features, counts in past.blocks(every=_SOME)]
+    some = [(features * spread, counts) for features, counts in past.blocks(past.some())]
     found: list[tuple[float, str, Weights, Ramp]] = []
     for by, weights in (("ridge", held(ridge)), ("poisson", held(learned.weights))):
         ramp = Ramp.fitted(_drives(weights, some), np.concatenate([counts for _, counts in some]))
-        found.append((poisson_loss(ramp.rate(_drives(weights, blocks)), judged.counts), by, weights, ramp))
+        found.append((poisson_loss(ramp.rate(_drives(weights, blocks)), answered), by, weights, ramp))
     loss, by, best, ramp = min(found, key=lambda one: one[0])
     filters = Filters(scale, past.basis, spread, best["filter"], best["bias"], ramp, by)
     return Fitted(filters, Learned(dict(best), loss, learned.updates, learned.best_at), loss, calibrated=True)

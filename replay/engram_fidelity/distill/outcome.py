@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from engram_fidelity.experiment import Experiment
 from engram_format.catalog import Scalar
+
+_MOST_TEXT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +58,10 @@ def rate_contract(
 
 
 def as_text(ids: Iterable[str]) -> str:
-    """Return ids of stimuli as they stand in metadata: a JSON list."""
-    return json.dumps(list(ids), ensure_ascii=False, separators=(",", ":"))
+    """Return ids of stimuli as they stand in metadata: a JSON list, of very many the first and how many more there are."""
+    every = list(ids)
+    told, size = every, sum(map(len, every))
+    if size > _MOST_TEXT:
+        share = _MOST_TEXT * len(every) // size
+        told = [*every[:share], f"... and {len(every) - share} more"]
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))

@@ -20,6 +20,13 @@ from engram_format.catalog import Scalar
 from engram_format.errors import InvalidInput
 
 TIERS: Final = ("linear", "fast", "default", "spiking")
+_FINER: Final = {"spiking": 3}
+"""Tiers that learn from finer bins than they step by, and by how much."""
+
+
+def taught_in_bins(tier: str, bin_s: float) -> float:
+    """Return the width of the experiment's bins from which a tier makes a student that steps by `bin_s` seconds."""
+    return bin_s / _FINER.get(tier, 1)
 
 
 def distill(
@@ -180,6 +187,8 @@ def _ids(part: Experiment) -> Sequence[str]:
 def _spiking(parts: Split, experiment: Experiment, *, seed: int, budget_of: _Budgeted, progress: Progress) -> Distilled:
     """Hand over to the tier with a history of its own, and complete what it says."""
     spiking = need("engram_fidelity.distill.spiking", "distill")
-    made: Distilled = spiking.fit_spiking(parts, seed=seed, updates=budget_of.updates, progress=progress)
+    made: Distilled = spiking.fit_spiking(
+        parts, seed=seed, updates=budget_of.updates, budget_s=budget_of.seconds, progress=progress
+    )
     said = _said(parts, experiment, tier="spiking", seed=seed, target=target_named(None))
     return Distilled(made.network, made.contract, {**said, **made.metadata})
