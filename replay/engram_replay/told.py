@@ -48,10 +48,10 @@ class Role(StrEnum):
 
     STIMULUS = "stimulus"
     """Driven over time."""
-    CONSTANT = "constant"
-    """One value for a whole replay, such as a sampling rate."""
     NOISE = "noise"
     """Uniform numbers from 0 up to, and without, 1 that the sampler gives with each step (`noise`)."""
+    CONSTANT = "constant"
+    """One value for a whole replay, such as a sampling rate."""
     STATE = "state"
     """Handed on from step to step; an output of the same contract replaces it."""
     RESPONSE = "response"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from engram_testing import students
@@ -27,6 +28,13 @@ TOLD = '[inputs.noise]\nrole = "noise"\n'
 
 def told(text: str) -> dict[str, object]:
     return dict(parse_contract(text, what="self_exciting.toml").to_metadata())
+
+
+def other_bytes(name: str) -> bytes:
+    """The same network in other bytes: a replay names its student by these, whose contract is the one that they have."""
+    model = onnx.load_from_string(NETWORK)
+    model.doc_string = name
+    return model.SerializeToString()
 
 
 def words_of(counter: list[int], key: list[int]) -> list[int]:
@@ -78,7 +86,9 @@ def student(archive):
 
 @pytest.fixture(scope="module")
 def seeded(archive):
-    return put(archive, PLACE.of("seeded.onnx"), NETWORK, kind=Kind.STUDENT, metadata=told("seed = 7\n" + TOLD))
+    return put(
+        archive, PLACE.of("seeded.onnx"), other_bytes("seeded"), kind=Kind.STUDENT, metadata=told("seed = 7\n" + TOLD)
+    )
 
 
 def for_all(stimulus: np.ndarray, minds: int = MINDS) -> np.ndarray:
@@ -216,7 +226,7 @@ def test_a_golden_trace_has_noise_of_its_own_seed(archive, student):
 
 def test_counts_and_noise_are_drawn_from_one_seed_and_have_nothing_in_common(archive, wanted):
     said = told(TOLD + '[outputs.hazard]\ndistribution = "bernoulli"\n')
-    student = put(archive, PLACE.of("both.onnx"), NETWORK, kind=Kind.STUDENT, metadata=said)
+    student = put(archive, PLACE.of("both.onnx"), other_bytes("both"), kind=Kind.STUDENT, metadata=said)
     done = archive.replay(student, {"": STIMULUS}, sample=7, save_to=PLACE)
     assert sorted(done.outputs) == ["hazard", "hazard.drawn", "spikes"]
     assert np.array_equal(done.outputs["spikes"].reshape(STEPS, CELLS), wanted[:, 0])
@@ -236,7 +246,7 @@ def test_a_student_named_by_its_content_takes_its_noise(archive, seeded, wanted)
 
 
 def test_noise_is_told_and_never_guessed(archive):
-    plain = put(archive, PLACE.of("plain.onnx"), NETWORK, kind=Kind.STUDENT)
+    plain = put(archive, PLACE.of("plain.onnx"), other_bytes("plain"), kind=Kind.STUDENT)
     with archive.open_minds(plain) as minds:
         assert [port.role for port in minds.ports if port.name == "noise"] == ["stimulus"]
         assert minds.sample_seed is None

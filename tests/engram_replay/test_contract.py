@@ -220,7 +220,7 @@ def test_a_fixed_batch_of_one_cannot_be_said_to_be_minds():
 
 @st.composite
 def contracts(draw):
-    names = draw(st.lists(TEXTS, min_size=5, max_size=5, unique=True))
+    names = draw(st.lists(TEXTS, min_size=6, max_size=6, unique=True))
     minds, time = draw(st.booleans()), draw(st.booleans())
     lengths = st.one_of(st.none(), TEXTS, st.integers(0, 2**40))
 
@@ -247,9 +247,12 @@ def contracts(draw):
         )
 
     value = draw(st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1)))
+    taken = {key: axis for axis, key in enumerate(["minds_axis"] * minds + ["time_axis"] * time)}
+    noise = Port(names[5], Role.NOISE, F32, (*[None] * len(taken), 3), **taken)
     return Contract(
         (
             port(names[0], Role.STIMULUS, moves=True),
+            *([noise] if draw(st.booleans()) else []),
             Port(names[1], Role.CONSTANT, np.dtype(np.int32), (), value=value),
             port(names[2], Role.STATE, moves=False, after=names[3] or "after"),
             port(names[4], Role.RESPONSE, moves=True, distribution=draw(st.sampled_from(Distribution))),
@@ -318,7 +321,11 @@ BASE = {
         ("contract.inputs.0.shape", "{}", "write a list in JSON"),
         ("contract.inputs.0.dtype", "<f4", "'dtype' of metadata 'contract.inputs.0' is '<f4'"),
         ("contract.inputs.0.dtype", "object", "is 'object'"),
-        ("contract.inputs.0.role", "Stimulus", "is 'Stimulus': write one of stimulus, constant, state, response"),
+        (
+            "contract.inputs.0.role",
+            "Stimulus",
+            "is 'Stimulus': write one of stimulus, noise, constant, state, response",
+        ),
         ("contract.inputs.0.minds_axis", True, "is True: write the number of an axis"),
         ("contract.inputs.0.minds_axis", -1, "is -1: write the number of an axis"),
         ("contract.inputs.0.minds_axis", 0.0, "is 0.0: write the number of an axis"),
