@@ -103,7 +103,9 @@ def test_a_sketch_learns_more_from_more():
         return float(np.corrcoef(told.ravel(), truth.ravel())[0, 1])
 
     found = measure(training, score, bin_s=BIN_S, seed=0)
-    first, last = (np.mean([one.fidelity for one in found if one.minutes == at]) for at in (found[0].minutes, found[-1].minutes))
+    first, last = (
+        np.mean([one.fidelity for one in found if one.minutes == at]) for at in (found[0].minutes, found[-1].minutes)
+    )
     assert last > first
     assert last > 0.85
 
