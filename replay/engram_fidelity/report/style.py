@@ -109,6 +109,11 @@ def legend(
     )
 
 
+def cell(name: str) -> str:
+    """Return what a cell is called where nothing says that it is one."""
+    return f"cell {name}" if name.isdigit() else line(name)
+
+
 def line(text: str) -> str:
     """Return a name from a file as one printable line, not too long."""
     told = "".join(letter if letter.isprintable() else " " for letter in text)
