@@ -8,7 +8,7 @@ Vassilvitskii, 2007); a cell is visited by whoever has a point in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +24,9 @@ I64 = NDArray[np.int64]
 
 HISTORY_S: Final = 0.3
 """How far back a retina, and most of what we know, looks."""
-CELLS: Final = 64
+CELLS: Final = 256
+_POINTS_IN_CELL: Final = 20
+"""There are no more cells than have so many points each."""
 _LAGS: Final = 10
 _POINTS: Final = 6000
 _COMPONENTS: Final = 12
@@ -49,13 +51,12 @@ class Space:
         """Divide the space that stimuli (time, channel) span; fewer cells where they have fewer different points."""
         lag_bins = max(1, round(HISTORY_S / bin_s / _LAGS))
         random = np.random.default_rng(seed)
-        points = np.concatenate([_points(one, lag_bins) for one in stimuli])
-        if len(points) > _POINTS:
-            points = points[np.sort(random.choice(len(points), _POINTS, replace=False))]
+        points = np.concatenate(list(_some_points(stimuli, lag_bins, random)))
         centre = points.mean(axis=0)
         _, values, rows = np.linalg.svd(points - centre, full_matrices=False)
         axes = rows[:_COMPONENTS][values[:_COMPONENTS] > 1e-6 * max(values[0], 1e-300)].T
-        return cls(bin_s, lag_bins, centre, axes, _k_means((points - centre) @ axes, cells, random))
+        count = min(cells, 1 + len(points) // _POINTS_IN_CELL)
+        return cls(bin_s, lag_bins, centre, axes, _k_means((points - centre) @ axes, count, random))
 
     @property
     def history_s(self) -> float:
@@ -164,6 +165,18 @@ def disagree(students: Sequence[RateResponder], space: Space, trials: Sequence[T
     least = 1e-3 * total / len(sizes)
     by_cell = [float(a / max(b, least)) if there else None for a, b, there in zip(apart, alike, seen, strict=True)]
     return Disagreement(float(spreads.sum()) / total, tuple(by_cell))
+
+
+def _some_points(stimuli: Sequence[Stimulus], lag_bins: int, random: np.random.Generator) -> Iterator[F64]:
+    """Yield at most `_POINTS` points of all stimuli, those of one at a time: all of them would not fit into memory."""
+    bins = sum(map(len, stimuli))
+    chosen = np.arange(bins) if bins <= _POINTS else np.sort(random.choice(bins, _POINTS, replace=False))
+    first = 0
+    for one in stimuli:
+        here = chosen[(chosen >= first) & (chosen < first + len(one))] - first
+        if len(here):
+            yield _points(one, lag_bins)[here]
+        first += len(one)
 
 
 def _points(stimulus: Stimulus, lag_bins: int) -> F64:

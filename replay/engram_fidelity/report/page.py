@@ -9,6 +9,7 @@ from typing import Final
 
 from engram_fidelity.certificate.value import Betting, Certificate, Discriminator, Estimate, Measure
 from engram_fidelity.report.pictures import PICTURES, Picture
+from engram_fidelity.report.style import cell
 
 _STYLE: Final = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#20242b;--quiet:#5d6571;--line:#dfe3e8;--soft:#f5f6f8;
@@ -133,7 +134,7 @@ def _data(png: bytes) -> str:
 
 
 def _table(title: str, certificate: Certificate, measures: Sequence[Measure]) -> str:
-    head = ["", "mean", "10th pct", *certificate.data.cells]
+    head = ["", "mean", "10th pct", *map(cell, certificate.data.cells)]
     rows = [
         [f"{_NAMES.get(one.name, one.name)} ({one.bin_s * 1e3:g} ms)", *map(_cell, (one.mean, one.p10, *one.cells))]
         for one in measures

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engram_fidelity.certificate.value import Certificate, Estimate
 from engram_fidelity.report.evidence import BetTrace, Evidence
 from engram_fidelity.report.style import LIGHT, Pixels, Theme, figure, finish, legend, line, pixels
+from engram_fidelity.report.style import cell as named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +111,7 @@ def _draw_rates(place: FigureBase, certificate: Certificate, evidence: Evidence,
         axes.set_ylim(bottom=0)
         axes.yaxis.get_major_locator().set_params(nbins=3)
         finish(axes, theme)
-        axes.set_ylabel(line(certificate.data.cells[cell])[:12], rotation=0, ha="right", va="center")
+        axes.set_ylabel(named(certificate.data.cells[cell])[:12], rotation=0, ha="right", va="center")
     legend(rows[0, 0], theme, place="lower right", columns=2, anchor=(1.0, 0.95))
     rows[0, 0].set_title(
         "Rates, spikes/s: mean of the repeats with its 95 % band", loc="left", fontsize=9.5, color=theme.ink
@@ -136,7 +137,7 @@ def _draw_raster(place: FigureBase, certificate: Certificate, evidence: Evidence
         axes.set_ylim(len(shown) + 0.9, 0.1)
         axes.set_xlim(0, last * settings.bin_s)
         axes.set_xlabel("scored time (s)")
-        finish(axes, theme, title=f"{line(certificate.data.cells[cell])[:16]}: {name}")
+        finish(axes, theme, title=f"{named(certificate.data.cells[cell])[:16]}: {name}")
     row[0].set_ylabel("repeat")
 
 
@@ -157,7 +158,7 @@ def _draw_cells(place: FigureBase, certificate: Certificate, evidence: Evidence,
         for number, (spot, value) in enumerate(known):
             label = "CC_max: the ceiling of CC_abs" if number == 0 else None
             axes.hlines(value, spot - 0.02, spot + 0.3, color=theme.real, linewidth=1.6, label=label)
-    axes.set_xticks(places, [line(certificate.data.cells[cell])[:10] for cell in cells])
+    axes.set_xticks(places, [named(certificate.data.cells[cell])[:10] for cell in cells])
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.68), min(max(high, 1.02), 1.3))
     width = certificate.settings.coarse_s * 1e3

@@ -95,6 +95,8 @@ def legend(
     axes: Axes, theme: Theme, *, place: str = "best", columns: int = 1, anchor: tuple[float, float] | None = None
 ) -> None:
     """Name the lines; with an anchor, that corner of the names lies there, in parts of the axes."""
+    if not axes.get_legend_handles_labels()[1]:
+        return
     names: Any = axes.legend
     names(
         loc=place,
@@ -105,6 +107,11 @@ def legend(
         handlelength=1.4,
         bbox_to_anchor=anchor,
     )
+
+
+def cell(name: str) -> str:
+    """Return what a cell is called where nothing says that it is one."""
+    return f"cell {name}" if name.isdigit() else line(name)
 
 
 def line(text: str) -> str:
