@@ -60,7 +60,7 @@ class Calibrated:
 class Calibration:
     """Learns one gain for each cell: the spikes that were seen over those that were expected."""
 
-    trust: float = 20.0
+    trust: float = 4.0
     """Spikes that a cell must have shown before its gain counts half."""
 
     def learned(self, student: RateResponder, past: list[Presentation]) -> Calibrated:
