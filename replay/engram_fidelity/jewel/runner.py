@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engram_fidelity.extras import need
 from engram_fidelity.jewel.evidence import RATES, Evidence, design_effect
-from engram_fidelity.jewel.learner import Learner, loss
+from engram_fidelity.jewel.learner import Learner, Lesson, loss
 from engram_fidelity.jewel.panel import Discriminator, default_panel
 from engram_fidelity.jewel.rates import spread
 from engram_fidelity.jewel.source import Presentation
@@ -122,8 +123,9 @@ class _Jewel:
     told: Callable[[Transition], None]
     machine: Machine
     current: RateResponder
+    earlier: RateResponder
     past: list[Pairs] = field(default_factory=list)
-    seen: list[Presentation] = field(default_factory=list)
+    lessons: list[Lesson] = field(default_factory=list)
     evidence: Evidence | None = None
     transitions: list[Transition] = field(default_factory=list)
     course: list[tuple[float, ...]] = field(default_factory=list)
@@ -144,14 +146,12 @@ class _Jewel:
             self.pairs += len(pairs)
             self._learn(index, trial)
             self.past.append(pairs)
-            self.seen.append(trial)
             if self._settled():
                 self._begin()
                 self._move(Event.SETTLED, index, trial)
             return
         self._judge(index, trial, pairs)
         self.past.append(pairs)
-        self.seen.append(trial)
 
     def _pairs(self, index: int, trial: Presentation) -> Pairs:
         rules = self.rules
@@ -170,13 +170,17 @@ class _Jewel:
         if self.learner is None:
             return
         skip, seed = round(self.rules.score_from_s / self.bin_s), derived(self.rules.seed, 3, index)
-        better = self.learner.learned(self.student, [*self.seen, trial])
-        if self.seen:
-            earlier = self.learner.learned(self.student, self.seen[:-1]) if len(self.seen) > 1 else self.student
-            gain = loss(earlier, trial, seed=seed, skip=skip) - loss(self.current, trial, seed=seed, skip=skip)
+        if self.lessons:
+            losses = [
+                loss(student.expected(trial.stimulus, seed=seed), trial, skip=skip)
+                for student in (self.earlier, self.current)
+            ]
+            gain = losses[0] - losses[1]
             self.idle = self.idle + 1 if gain < _WORTHWHILE else 0
             self.numbers["learning.gain_nats_per_spike"] = gain
-        self.current, self.changed = better, True
+        self.lessons.append(Lesson(trial, self.student.expected(trial.stimulus, seed=seed)))
+        self.earlier, self.current = self.current, self.learner.learned(self.student, self.lessons)
+        self.changed = True
 
     def _settled(self) -> bool:
         if len(self.past) < self.rules.burn_in or not self.changed:
@@ -277,13 +281,15 @@ def run(
     Without a `learner` the student stays as it is, and a student that the guard threw out is not judged again. Raises
     `InvalidInput` where student and source do not fit, and `Precondition` where the panel needs a package that is not there.
     """
-    jewel = _Jewel(student, rules, bin_s, learner, panel or default_panel(), told, Machine(rules.attempts), student)
+    jewel = _Jewel(student, rules, bin_s, learner, panel or default_panel(), told, Machine(rules.attempts), student, student)
     count = 0
-    for index, trial in enumerate(source):
-        count = index + 1
-        jewel.present(index, trial)
-        if jewel.machine.over:
-            break
+    # The discriminators are small: threads that wait for each other cost more than they win, above all on a busy machine.
+    with need("threadpoolctl", "certify").threadpool_limits(1):
+        for index, trial in enumerate(source):
+            count = index + 1
+            jewel.present(index, trial)
+            if jewel.machine.over:
+                break
     judges = tuple(judge.name for judge in jewel.panel)
     means = np.concatenate(jewel.outcomes).mean(axis=0) if jewel.outcomes else np.full(len(judges), np.nan)
     return Run(
