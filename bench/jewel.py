@@ -7,7 +7,8 @@
   taken out. The three presentations (189 pairs) of burn-in
   are not counted among judged pairs.
 - `same`: a simulated donor of 12 cells at 20 Hz (0.39 of Poisson's variance), and itself as the student, 8 draws.
-- `more-5%`, `fewer-5%`: all its rates off by 5 %, nothing else; 60 presentations, 3,780 pairs. `learned-5%`: 5 % more, with gains learned first.
+- `more-5%`, `fewer-5%`: all its rates off by 5 %, nothing else; 60 presentations, 3,780 pairs. `learned-5%`:
+  5 % more, with gains learned first.
 - `drift`: the donor's rates rise by 20 % in the middle of the run, after switching.
 
 alpha 0.05, eps 0.05, rate_eps 0.05 (or two standard deviations of the network's own scatter). One thread.
@@ -88,7 +89,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--only", action="append", choices=CASES)
     given = parser.parse_args()
-    print(f"{'case':12} seeds  switched  within 600  median at  thrown out  reverted  2AFC            margin  design  seconds")
+    print(
+        f"{'case':12} seeds  switched  within 600  median at  thrown out  reverted  2AFC            margin  design  seconds"
+    )
     for name in given.only or CASES:
         start = time.perf_counter()
         runs = [CASES[name](seed) for seed in range(given.seeds)]

@@ -83,7 +83,9 @@ def test_a_student_that_is_as_the_recording_is_switched_to_and_every_transition_
 
 def test_a_student_learns_the_rates_of_a_recording_and_its_gains_are_kept(archive, kept, student):
     other = kept("louder.npz", teachers.recording(trials=4, rate=1.4, seed=3), **ALLOWED)
-    learned = run_jewel(archive, student=student, recording=other, to=PLACE.of("jewels/learned"), rules=QUICK, learn=True)
+    learned = run_jewel(
+        archive, student=student, recording=other, to=PLACE.of("jewels/learned"), rules=QUICK, learn=True
+    )
     log = json.loads(b"".join(archive.read(learned.log.address)))
     assert np.mean(log["gains"]) == pytest.approx(1.4, abs=0.1)
     assert (log["state"], log["transitions"]) == (str(learned.run.state), [])
@@ -106,7 +108,13 @@ def test_a_network_without_spikes_is_no_reason_to_fall(archive, kept, student):
 def test_what_the_student_was_trained_on_is_no_evidence(archive, same):
     made = teachers.student()
     trained = {"distill.training": json.dumps([str(number) for number in range(12)])}
-    address = put(archive, PLACE.of("trained.onnx"), made.network, kind=Kind.STUDENT, metadata={**contract_metadata(made.contract), **trained})
+    address = put(
+        archive,
+        PLACE.of("trained.onnx"),
+        made.network,
+        kind=Kind.STUDENT,
+        metadata={**contract_metadata(made.contract), **trained},
+    )
     with pytest.raises(InvalidInput, match="trained on every stimulus"):
         run_jewel(archive, student=address, recording=same, to=PLACE.of("jewels/seen"), rules=QUICK)
 
@@ -140,7 +148,9 @@ def test_a_student_is_made_by_asking_another_and_runs_in_the_archive(archive, la
 def test_a_transfer_is_reported_with_its_stimulations(archive, student):
     other = deposited(archive, "other.onnx", seed=2)
     steering = Steering(loop=12, held_out=8, rounds=1)
-    done = transfer_between(archive, student, other, to=PLACE.of("transfers/one.json"), steering=steering, author="a test")
+    done = transfer_between(
+        archive, student, other, to=PLACE.of("transfers/one.json"), steering=steering, author="a test"
+    )
     report = json.loads(b"".join(archive.read(done.report.address)))
     assert report["after"]["kl_bits_per_spike"] < report["before"]["kl_bits_per_spike"]
     assert (report["queries"], len(report["course"])) == (36, 2)

@@ -256,7 +256,11 @@ def test_a_recording_is_played_repeat_by_repeat_as_if_it_were_live():
         ("x",),
         ("0",),
     )
-    assert [(trial.stimulus_id, trial.start_s) for trial in recorded(experiment)] == [("a", 0.0), ("b", 0.02), ("a", 0.04)]
+    assert [(trial.stimulus_id, trial.start_s) for trial in recorded(experiment)] == [
+        ("a", 0.0),
+        ("b", 0.02),
+        ("a", 0.04),
+    ]
     drawn = [trial.stimulus_id for trial in recorded(experiment, seed=1)]
     assert sorted(drawn) == ["a", "a", "b"]
 

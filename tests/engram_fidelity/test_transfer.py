@@ -56,7 +56,9 @@ def test_a_divergence_is_none_of_the_same_and_counts_bits_per_spike():
 
 def test_networks_of_other_numbers_of_cells_are_refused():
     with pytest.raises(InvalidInput, match="12 cells and the second 5"):
-        transfer(PatternTeacher.make(1), PatternTeacher.make(2, recording=5), patterns(4, 1), patterns(4, 2), bin_s=0.005)
+        transfer(
+            PatternTeacher.make(1), PatternTeacher.make(2, recording=5), patterns(4, 1), patterns(4, 2), bin_s=0.005
+        )
 
 
 def test_limits_without_room_are_refused():

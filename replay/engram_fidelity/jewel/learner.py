@@ -62,7 +62,7 @@ class Calibrated:
         rng = np.random.default_rng([seed, 0xCA1B])
         kept = rng.binomial(drawn, np.minimum(self.gains, 1.0))
         extra = np.maximum(self.gains - 1, 0) * self.student.expected(stimulus, seed=seed)
-        return np.minimum(kept + rng.poisson(extra, drawn.shape), 255).astype(np.uint8)
+        return np.asarray(np.minimum(kept + rng.poisson(extra, drawn.shape), 255), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

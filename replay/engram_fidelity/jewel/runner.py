@@ -124,9 +124,10 @@ class _Jewel:
     machine: Machine
     current: RateResponder
     earlier: RateResponder
+    """As it was before its last lesson."""
+    evidence: Evidence = field(init=False)
     past: list[Pairs] = field(default_factory=list)
     lessons: list[Lesson] = field(default_factory=list)
-    evidence: Evidence | None = None
     transitions: list[Transition] = field(default_factory=list)
     course: list[tuple[float, ...]] = field(default_factory=list)
     outcomes: list[NDArray[np.float64]] = field(default_factory=list)
@@ -136,6 +137,9 @@ class _Jewel:
     idle: int = 0
     changed: bool = True
     numbers: dict[str, Number] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.evidence = self._fresh(self.rules.rate_eps)
 
     def present(self, index: int, trial: Presentation) -> None:
         """Take one presentation: predict, observe, then learn or judge."""
@@ -220,7 +224,6 @@ class _Jewel:
         self.outcomes.append(outcomes)
         state = self.machine.state
         for window in range(len(pairs)):
-            assert self.evidence is not None
             self.evidence = self.evidence.after_window(tuple(outcomes[window].tolist()))
             self.pairs += 1
             self.judged += 1
@@ -232,18 +235,16 @@ class _Jewel:
                 return
         self._move(Event.ENDED, index, trial)
         if self.machine.state == State.SWITCHED and state != State.SWITCHED:
-            self.evidence = self._fresh(self.evidence.rates.margin if self.evidence else self.rules.rate_eps)
+            self.evidence = self._fresh(self.evidence.rates.margin)
 
     def _decide(self, index: int, trial: Presentation) -> None:
         """Let the guard speak first: while it is loud there is no switching."""
-        assert self.evidence is not None
         if self.evidence.guard >= threshold(self.rules.alpha):
             self._move(Event.GUARD, index, trial)
         elif self.evidence.switch >= threshold(self.rules.alpha / self.rules.attempts):
             self._move(Event.CERTIFIED, index, trial)
 
     def _note(self) -> None:
-        assert self.evidence is not None
         switches = [process.log_e for process in self.evidence.switches.processes.values()]
         row = (self.pairs, self.evidence.guard, self.evidence.switch, *switches, self.evidence.rates.log_likeness)
         self.course.append(row)
@@ -253,13 +254,21 @@ class _Jewel:
         if after.state == self.machine.state:
             return
         numbers: dict[str, Number] = dict(self.numbers)
-        if self.evidence is not None:
+        if self.machine.attempt:
             numbers |= {"rates.margin": self.evidence.rates.margin, "rates.spread": spread(self.past)}
             numbers["windows.design_effect"] = design_effect(self.outcomes)
             numbers |= self.evidence.numbers() | {"weakest": self.evidence.weakest}
         elapsed = trial.start_s + len(trial.stimulus) * self.bin_s
         change = Transition(
-            len(self.transitions), self.machine.state, after.state, str(event), index, self.pairs, self.judged, elapsed, numbers
+            len(self.transitions),
+            self.machine.state,
+            after.state,
+            str(event),
+            index,
+            self.pairs,
+            self.judged,
+            elapsed,
+            numbers,
         )
         self.machine = after
         self.transitions.append(change)
@@ -281,7 +290,9 @@ def run(
     Without a `learner` the student stays as it is, and a student that the guard threw out is not judged again. Raises
     `InvalidInput` where student and source do not fit, and `Precondition` where the panel needs a package that is not there.
     """
-    jewel = _Jewel(student, rules, bin_s, learner, panel or default_panel(), told, Machine(rules.attempts), student, student)
+    jewel = _Jewel(
+        student, rules, bin_s, learner, panel or default_panel(), told, Machine(rules.attempts), student, student
+    )
     count = 0
     # The discriminators are small: threads that wait for each other cost more than they win, above all on a busy machine.
     with need("threadpoolctl", "certify").threadpool_limits(1):
@@ -300,7 +311,7 @@ def run(
         presentations=count,
         pairs=jewel.pairs,
         two_afc=dict(zip(judges, means.tolist(), strict=True)),
-        margin=jewel.evidence.rates.margin if jewel.evidence else float("nan"),
+        margin=jewel.evidence.rates.margin if jewel.machine.attempt else float("nan"),
         course=np.array(jewel.course, np.float64).reshape(-1, 4 + len(judges)),
         judges=(*judges, RATES),
         student=jewel.current,
