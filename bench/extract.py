@@ -47,7 +47,9 @@ def course(seed: int, policy: Policy, queries: int) -> NDArray[np.float64]:
 def needs(curve: NDArray[np.float64], plain: NDArray[np.float64]) -> list[tuple[int, float]]:
     """Return for each number of random queries the share of it that the policy needs for the same correlation."""
     risen = np.maximum.accumulate(curve[:, 1])
-    found = [(asked, np.interp(reached, risen, curve[:, 0]) / asked) for asked, reached, _ in plain if reached > risen[0]]
+    found = [
+        (asked, np.interp(reached, risen, curve[:, 0]) / asked) for asked, reached, _ in plain if reached > risen[0]
+    ]
     return [(int(asked), float(share)) for asked, share in found]
 
 

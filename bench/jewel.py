@@ -4,9 +4,11 @@
 
 - `retina`: 54 repeats of a real retina's answer (real_against_real). 13 play the network and 39 the student, three draws each, no
   answer used twice; a seed deals them. `halves`: 27 against 27, one draw. `retina-5%`: the student's part with a spike in twenty
-  taken out. `tail`: burn-in of 3 presentations of 63 pairs is not counted among judged pairs.
+  taken out. The three presentations (189 pairs) of burn-in
+  are not counted among judged pairs.
 - `same`: a simulated donor of 12 cells at 20 Hz (0.39 of Poisson's variance), and itself as the student, 8 draws.
-- `+5%`, `-5%`: all its rates off by 5 %, nothing else; 60 presentations, 3,780 pairs. `+5% learned`: the same, with gains learned first.
+- `more-5%`, `fewer-5%`: all its rates off by 5 %, nothing else; 60 presentations, 3,780 pairs. `learned-5%`:
+  5 % more, with gains learned first.
 - `drift`: the donor's rates rise by 20 % in the middle of the run, after switching.
 
 alpha 0.05, eps 0.05, rate_eps 0.05 (or two standard deviations of the network's own scatter). One thread.
@@ -74,9 +76,9 @@ CASES: dict[str, Callable[[int], Run]] = {
     "halves": lambda seed: retina(seed, draws=1),
     "retina-5%": lambda seed: retina(seed, draws=3, kept=0.95),
     "same": lambda seed: donor(seed, presentations=14),
-    "+5%": lambda seed: donor(seed, presentations=60, rate=0.05),
-    "-5%": lambda seed: donor(seed, presentations=60, rate=-0.05),
-    "+5% learned": lambda seed: donor(seed, presentations=24, rate=0.05, learner=Calibration()),
+    "more-5%": lambda seed: donor(seed, presentations=60, rate=0.05),
+    "fewer-5%": lambda seed: donor(seed, presentations=60, rate=-0.05),
+    "learned-5%": lambda seed: donor(seed, presentations=24, rate=0.05, learner=Calibration()),
     "drift": lambda seed: donor(seed, presentations=60, drift=0.2),
 }
 
@@ -87,7 +89,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--only", action="append", choices=CASES)
     given = parser.parse_args()
-    print(f"{'case':12} seeds  switched  within 600  median at  thrown out  reverted  2AFC            margin  design  seconds")
+    print(
+        f"{'case':12} seeds  switched  within 600  median at  thrown out  reverted  2AFC            margin  design  seconds"
+    )
     for name in given.only or CASES:
         start = time.perf_counter()
         runs = [CASES[name](seed) for seed in range(given.seeds)]

@@ -34,7 +34,9 @@ def draw_course(run: Run, *, title: str) -> bytes:
         for axes in (above, below):
             axes.axvline(change.pair, color=_QUIET, lw=0.8)
         place = above.get_xaxis_transform()
-        above.text(change.pair, 1.01 + 0.05 * (change.number % 2), str(change.after), transform=place, fontsize=7, color=_INK)
+        above.text(
+            change.pair, 1.01 + 0.05 * (change.number % 2), str(change.after), transform=place, fontsize=7, color=_INK
+        )
     above.set_ylabel("log10 of switch e-values", color=_INK)
     below.set_ylabel("log10 of the guard", color=_INK)
     below.set_xlabel("pairs of windows", color=_INK)

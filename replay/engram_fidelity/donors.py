@@ -56,12 +56,12 @@ class PatternTeacher:
     @property
     def channels(self) -> int:
         """Stimulation electrodes."""
-        return self.fields.shape[0]
+        return int(self.fields.shape[0])
 
     @property
     def cells(self) -> int:
         """Recording electrodes."""
-        return self.heard.shape[1]
+        return int(self.heard.shape[1])
 
     def expected(self, stimulus: Stimulus, *, seed: int = 0) -> Stimulus:
         """Return the true expected counts (time, cell), which no seed changes."""
@@ -133,9 +133,9 @@ class RenewalDonor:
         rng = np.random.default_rng([seed, 0x4E6E])
         lags = np.arange(round(0.15 / bin_s)) * bin_s
         peak = rng.uniform(0.02, 0.06, cells)
-        course = (lags[:, None] / peak) * np.exp(1 - lags[:, None] / peak) - 0.4 * (lags[:, None] / (2 * peak)) * np.exp(
-            1 - lags[:, None] / (2 * peak)
-        )
+        course = (lags[:, None] / peak) * np.exp(1 - lags[:, None] / peak) - 0.4 * (
+            lags[:, None] / (2 * peak)
+        ) * np.exp(1 - lags[:, None] / (2 * peak))
         filters = course[:, None, :] * rng.normal(size=(channels, cells))
         probe = flicker(4000, channels=channels, seed=seed)
         drive = _filtered(probe, filters)
@@ -147,12 +147,12 @@ class RenewalDonor:
     @property
     def channels(self) -> int:
         """Stimulus channels."""
-        return self.filters.shape[1]
+        return int(self.filters.shape[1])
 
     @property
     def cells(self) -> int:
         """Cells that answer."""
-        return self.filters.shape[2]
+        return int(self.filters.shape[2])
 
     def perturbed(self, *, rate: float = 0.05) -> Self:
         """Return the same donor with every rate higher by the share `rate`, and nothing else changed."""
@@ -194,7 +194,7 @@ def _filtered(stimulus: Stimulus, filters: Float) -> Float:
     """Sum the stimulus over channels and past bins: (time, cell)."""
     padded = np.concatenate([np.full((len(filters) - 1, stimulus.shape[1]), 0.5), stimulus.astype(np.float64)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, len(filters), axis=0)[..., ::-1]
-    return np.einsum("tcl,lcn->tn", windows, filters, optimize=True)
+    return np.asarray(np.einsum("tcl,lcn->tn", windows, filters, optimize=True), np.float64)
 
 
 def _distances(first: Float, second: Float) -> Float:
@@ -203,7 +203,9 @@ def _distances(first: Float, second: Float) -> Float:
 
 def _checked(stimulus: Stimulus, channels: int) -> Stimulus:
     if stimulus.ndim != 2 or stimulus.shape[1] != channels:
-        raise InvalidInput(f"the stimulus is {stimulus.shape} where the donor takes (time, {channels}): bring its channels")
+        raise InvalidInput(
+            f"the stimulus is {stimulus.shape} where the donor takes (time, {channels}): bring its channels"
+        )
     if not np.isfinite(stimulus).all():
         raise InvalidInput("the stimulus holds NaN or infinity: a donor is given finite values")
     return stimulus

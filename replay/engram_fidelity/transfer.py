@@ -41,7 +41,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.least, self.greatest]).all() and self.least < self.greatest):
-            raise InvalidInput(f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one")
+            raise InvalidInput(
+                f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,12 @@ class _Loop:
                 break
         group = np.repeat(np.arange(len(features)), [len(feature) for feature in features])
         fitted = fit(
-            np.concatenate(features), np.concatenate(counts), group, seed=_seed(self.seed, 4, number), updates=400, decay=1.0
+            np.concatenate(features),
+            np.concatenate(counts),
+            group,
+            seed=_seed(self.seed, 4, number),
+            updates=400,
+            decay=1.0,
         )
         return fitted.calibrated(np.concatenate(features), np.concatenate(counts))
 
@@ -236,7 +243,9 @@ def _explored(stimuli: Stimulus, limits: Limits, *, seed: int) -> Stimulus:
     rng = np.random.default_rng([seed, 0xE819])
     order = np.stack([rng.permutation(stimuli.shape[2]) for _ in stimuli])
     shuffled = np.take_along_axis(stimuli, order[:, None, :], axis=2)
-    return np.clip(shuffled * rng.uniform(0.5, 1.5, (len(stimuli), 1, 1)), limits.least, limits.greatest).astype(np.float32)
+    return np.clip(shuffled * rng.uniform(0.5, 1.5, (len(stimuli), 1, 1)), limits.least, limits.greatest).astype(
+        np.float32
+    )
 
 
 def _seed(*parts: int) -> int:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Make a student by asking a teacher.")
 @click.option("--teacher", required=True, metavar="ADDRESS", help="Who is asked: a student in the archive.")
-@click.option("--queries", type=click.IntRange(min=1), default=400, show_default=True, metavar="N", help="Queries at most.")
+@click.option(
+    "--queries", type=click.IntRange(min=1), default=400, show_default=True, metavar="N", help="Queries at most."
+)
 @click.option(
     "--policy",
     type=click.Choice(["mix", "bald", "disagree", "random"]),
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--clip", "clip_s", type=Duration(), default="500ms", show_default=True, help="The length of a query.")
 @click.option("--least", type=float, default=0.0, show_default=True, help="The least amplitude of noise.")
 @click.option("--greatest", type=float, default=1.0, show_default=True, help="The greatest amplitude of noise.")
-@click.option("--memory", "memory_s", type=Duration(), default="300ms", show_default=True, help="How far the student looks back.")
+@click.option(
+    "--memory", "memory_s", type=Duration(), default="300ms", show_default=True, help="How far the student looks back."
+)
 @click.option("--bin", "bin_s", type=Duration(), help="The teacher's step, where its contract names none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats an extraction.")
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who asks; by default your user name and this machine's.")
@@ -69,11 +73,12 @@ def extract(
     if place is not None:
         check_place(place, what="a student")
     stimuli = Wanted(
-        recording=None if recording is None else network_address(recording), clip_s=clip_s, least=least, greatest=greatest
+        recording=None if recording is None else network_address(recording),
+        clip_s=clip_s,
+        least=least,
+        greatest=greatest,
     )
-    asking = Asking(
-        queries=queries, policy=Policy(policy), seed=seed, stimuli=stimuli, memory_s=memory_s, bin_s=bin_s
-    )
+    asking = Asking(queries=queries, policy=Policy(policy), seed=seed, stimuli=stimuli, memory_s=memory_s, bin_s=bin_s)
     with settings.open() as archive:
         done = extract_student(
             archive,

@@ -37,9 +37,13 @@ def jewel() -> None:
     show_default=True,
     help="By what share the student's rate may be off; more for a network that itself wanders more.",
 )
-@click.option("--draws", type=click.IntRange(min=1), default=8, show_default=True, help="The student's answers to each.")
+@click.option(
+    "--draws", type=click.IntRange(min=1), default=8, show_default=True, help="The student's answers to each."
+)
 @click.option("--learn", is_flag=True, help="Learn each cell's gain before being judged; consent must allow it.")
-@click.option("--attempts", type=click.IntRange(min=1), default=1, show_default=True, help="Students that may be judged.")
+@click.option(
+    "--attempts", type=click.IntRange(min=1), default=1, show_default=True, help="Students that may be judged."
+)
 @click.option("--shuffle", is_flag=True, help="Play the presentations in an order drawn by the seed.")
 @click.option("--bin", "bin_s", type=Duration(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("--stimulus", metavar="SERIES", help="The series that the cells saw, where there are several.")
@@ -117,7 +121,9 @@ def run(
 
 
 def _tell(change: Transition) -> None:
-    click.echo(f"pair {change.pair}, {change.elapsed_s:.1f} s: {change.before} -> {change.after}, {change.why}", err=True)
+    click.echo(
+        f"pair {change.pair}, {change.elapsed_s:.1f} s: {change.before} -> {change.after}, {change.why}", err=True
+    )
 
 
 def _write(done: JewelRun, *, as_json: bool) -> None:

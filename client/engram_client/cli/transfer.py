@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--held-out", type=click.IntRange(min=2), default=24, show_default=True, help="Stimuli to judge by.")
 @click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Rounds of the loop.")
 @click.option("--least", type=float, default=0.0, show_default=True, help="The least amplitude that may be given.")
-@click.option("--greatest", type=float, default=1.0, show_default=True, help="The greatest amplitude that may be given.")
+@click.option(
+    "--greatest", type=float, default=1.0, show_default=True, help="The greatest amplitude that may be given."
+)
 @click.option("--bin", "bin_s", type=Duration(), help="The students' step, where their contracts name none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats a transfer.")
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who does it; by default your user name and this machine's.")
@@ -66,7 +68,10 @@ def transfer(
         check_place(place, what="a report")
     limits = Limits(least, greatest)
     shown = Wanted(
-        recording=None if recording is None else network_address(recording), clip_s=clip_s, least=least, greatest=greatest
+        recording=None if recording is None else network_address(recording),
+        clip_s=clip_s,
+        least=least,
+        greatest=greatest,
     )
     steering = Steering(
         stimuli=shown, loop=stimuli, held_out=held_out, rounds=rounds, limits=limits, seed=seed, bin_s=bin_s

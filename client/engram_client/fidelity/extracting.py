@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ class Asking:
     policy: Policy = Policy.MIX
     seed: int = 0
     batch: int = 40
-    stimuli: Wanted = Wanted()
+    stimuli: Wanted = field(default_factory=Wanted)
     memory_s: float = 0.3
     """How far back the student looks, if the teacher has memory at all."""
     bin_s: float | None = None
@@ -88,7 +89,9 @@ def extract_student(
         clock=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
         told=lambda queries, _: told(queries),
     )
-    held: dict[str, Scalar] = {f"extract.held_out.{name}": value for name, value in asdict(done.held).items()}
+    held: dict[str, Scalar] = {
+        f"extract.held_out.{name}": value for name, value in asdict(done.held).items() if math.isfinite(value)
+    }
     metadata: dict[str, Scalar] = {
         "extract.teacher_sha256": source.sha256,
         "extract.policy": str(asking.policy),

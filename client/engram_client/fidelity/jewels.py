@@ -5,6 +5,8 @@ Every transition is deposited as an artifact of its own, beside the log of the w
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
@@ -82,14 +84,20 @@ def run_jewel(
         "rules": asdict(rules),
         "shuffled": shuffle,
     }
-    made = [Made(f"{to.path}/run.json", as_json(_log(done, about)), Kind.FILE, _metadata(done) | consent_of(source))]
+    made = [
+        Made(f"{to.path}/run.json", as_json(_log(done, about)), Kind.FILE, {**_metadata(done), **consent_of(source)})
+    ]
     made += [
         Made(
             f"{to.path}/{change.number:03d}-{change.after.lower()}.json",
             as_json({"transition": 1, **about, **asdict(change)}),
             Kind.FILE,
-            {"jewel.transition": change.number, "jewel.before": str(change.before), "jewel.after": str(change.after)}
-            | consent_of(source),
+            {
+                "jewel.transition": change.number,
+                "jewel.before": str(change.before),
+                "jewel.after": str(change.after),
+                **consent_of(source),
+            },
         )
         for change in done.transitions
     ]
@@ -112,8 +120,6 @@ def check_place(to: Address) -> None:
 
 def _unseen(experiment: Experiment, student: Artifact) -> Experiment:
     """Leave out the stimuli that the student was trained on or chosen by."""
-    import json
-
     seen: set[str] = set()
     for name in ("distill.training", "distill.validation"):
         text = student.metadata.get(name)
@@ -128,16 +134,18 @@ def _unseen(experiment: Experiment, student: Artifact) -> Experiment:
 
 
 def _metadata(done: Run) -> dict[str, Scalar]:
+    numbers = {"jewel.rate_margin": done.margin}
+    numbers |= {f"jewel.two_afc.{name}": value for name, value in done.two_afc.items()}
     return {
         "jewel.state": str(done.state),
         "jewel.alpha": done.rules.alpha,
         "jewel.eps": done.rules.eps,
-        "jewel.rate_margin": done.margin,
         "jewel.seed": done.rules.seed,
         "jewel.presentations": done.presentations,
         "jewel.pairs": done.pairs,
-        "jewel.switched_at": -1 if done.switched_at is None else done.switched_at,
-    } | {f"jewel.two_afc.{name}": value for name, value in done.two_afc.items()}
+        **({} if done.switched_at is None else {"jewel.switched_at": done.switched_at}),
+        **{name: value for name, value in numbers.items() if math.isfinite(value)},
+    }
 
 
 def _log(done: Run, about: dict[str, object]) -> dict[str, object]:

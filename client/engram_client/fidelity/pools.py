@@ -71,7 +71,9 @@ def stimuli_of(
     rng = np.random.default_rng([seed, 0x9001])
     if wanted.recording is None:
         if not wanted.least < wanted.greatest:
-            raise InvalidInput(f"noise from {wanted.least} to {wanted.greatest} is none: give a least and a greater amplitude")
+            raise InvalidInput(
+                f"noise from {wanted.least} to {wanted.greatest} is none: give a least and a greater amplitude"
+            )
         hold = max(1, round(wanted.hold_s / bin_s)) if bins > 1 else 1
         values = rng.uniform(wanted.least, wanted.greatest, (count, -(-bins // hold), channels))
         return np.repeat(values, hold, axis=1)[:, :bins].astype(np.float32)
@@ -89,5 +91,3 @@ def stimuli_of(
     if not pieces:
         raise InvalidInput(f"{wanted.recording} has no stimulus of {bins} bins: ask for shorter clips")
     return np.stack([pieces[number] for number in rng.permutation(len(pieces))[:count]])
-
-

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,13 +28,13 @@ _SKIP_S: Final = 0.2
 class Steering:
     """How a transfer is done."""
 
-    stimuli: Wanted = Wanted()
+    stimuli: Wanted = field(default_factory=Wanted)
     loop: int = 60
     """Stimuli in the closed loop."""
     held_out: int = 24
     """Stimuli that likeness is judged by."""
     rounds: int = 4
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     memory_s: float = 0.3
     seed: int = 0
     bin_s: float | None = None
@@ -68,7 +69,8 @@ def transfer_between(
     second, other_s = open_network(archive, target, bin_s=steering.bin_s)
     if abs(bin_s - other_s) > 1e-6 * bin_s:
         raise InvalidInput(
-            f"{first.artifact.address} steps by {bin_s:g} s and {second.artifact.address} by {other_s:g} s: bring students of one step"
+            f"{first.artifact.address} steps by {bin_s:g} s and {second.artifact.address} by {other_s:g} s: "
+            "bring students of one step"
         )
     remembers = first.remembers or second.remembers
     bins = max(1, round(steering.stimuli.clip_s / bin_s)) if remembers else 1
@@ -115,7 +117,9 @@ def transfer_between(
     )
     metadata: dict[str, Scalar] = {"transfer.queries": done.queries, "transfer.seed": steering.seed}
     for name, likeness in (("before", done.before), ("after", done.after)):
-        metadata |= {f"transfer.{name}.{measure}": value for measure, value in asdict(likeness).items()}
+        metadata |= {
+            f"transfer.{name}.{measure}": value for measure, value in asdict(likeness).items() if math.isfinite(value)
+        }
     found = io.BytesIO()
     np.save(found, done.stimulations)
     beside = (to.path or "").removesuffix(".json") + ".stimulations.npy"

@@ -73,9 +73,7 @@ class _Extraction:
             answer = self.teacher.sample(stimulus, repeats=1, seed=_seed(self.seed, len(self.ledger)))
             held = policy == Policy.RANDOM and held_out > 0
             held_out -= held
-            query = Query(
-                len(self.ledger) + 1, policy, held, number, digest(stimulus), digest(answer[0]), self.clock()
-            )
+            query = Query(len(self.ledger) + 1, policy, held, number, digest(stimulus), digest(answer[0]), self.clock())
             self.counts[number] = answer[0].astype(np.float64)
             self.ledger.append(query)
 
@@ -89,7 +87,9 @@ class _Extraction:
     def learned(self, *, updates: int | None = None) -> Ensemble:
         """Fit to everything but what is held out, then calibrate on its random part."""
         features, counts, group = self.rows(lambda query: not query.held_out)
-        fitted = fit(features, counts, group, seed=_seed(self.seed, 7, len(self.ledger)), updates=updates or self.updates)
+        fitted = fit(
+            features, counts, group, seed=_seed(self.seed, 7, len(self.ledger)), updates=updates or self.updates
+        )
         plain = self.rows(lambda query: query.policy == Policy.RANDOM and not query.held_out)
         return fitted.calibrated(plain[0], plain[1])
 
@@ -123,7 +123,9 @@ def extract(
     too few queries, a pool with fewer stimuli than queries, or of other channels than the teacher's.
     """
     if pool.ndim != 3 or pool.shape[2] != teacher.channels:
-        raise InvalidInput(f"the pool is {pool.shape} where the teacher takes (stimulus, time, {teacher.channels}): bring its channels")
+        raise InvalidInput(
+            f"the pool is {pool.shape} where the teacher takes (stimulus, time, {teacher.channels}): bring its channels"
+        )
     if not 20 <= queries <= len(pool):
         raise InvalidInput(
             f"{queries} queries cannot be made of a pool of {len(pool)} stimuli: ask from 20 to that many, or bring more stimuli"

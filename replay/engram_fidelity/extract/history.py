@@ -27,7 +27,7 @@ class History:
 
     @classmethod
     def bumps(cls, lags: int, count: int = 8) -> Self:
-        """Raised cosines, narrow for the near past and wide for the far one, that reach back over `lags` bins."""
+        """Make raised cosines, narrow for the near past and wide for the far one, that reach back over `lags` bins."""
         place = np.log(np.arange(lags) + 2.0)
         centres = np.linspace(place[0], place[-1], count)
         width = 2 * (centres[1] - centres[0])
@@ -41,7 +41,9 @@ class History:
 
     def of(self, stimulus: Stimulus) -> Float:
         """Return features (..., time, channel times window) of stimuli (..., time, channel)."""
-        padded = np.concatenate([np.zeros((*stimulus.shape[:-2], self.lags - 1, stimulus.shape[-1])), stimulus], axis=-2)
+        padded = np.concatenate(
+            [np.zeros((*stimulus.shape[:-2], self.lags - 1, stimulus.shape[-1])), stimulus], axis=-2
+        )
         past = np.lib.stride_tricks.sliding_window_view(padded, self.lags, axis=-2)
         return (past @ self.windows[::-1]).reshape(*stimulus.shape[:-1], -1)
 

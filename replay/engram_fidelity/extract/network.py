@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from engram_fidelity.extract.ensemble import FLOOR, Ensemble
 from engram_fidelity.extract.extraction import Extracted
 from engram_fidelity.extract.history import History
 from engram_format.catalog import Scalar
+
+if TYPE_CHECKING:
+    from engram_fidelity.graph import Graph
 
 F32 = NDArray[np.float32]
 
@@ -43,11 +47,8 @@ def graph_of(ensemble: Ensemble, history: History, *, channels: int) -> bytes:
     return graph.finish()
 
 
-def _past(graph: object, value: str, history: History, channels: int) -> str:
+def _past(graph: Graph, value: str, history: History, channels: int) -> str:
     """Add the windows over the past; return the name of the features (minds, channel times window)."""
-    from engram_fidelity.graph import Graph
-
-    assert isinstance(graph, Graph)
     state = graph.take("state", history.lags - 1, channels)
     now = graph.add("Unsqueeze", [value, graph.whole("middle", 1)], "now")
     whole = graph.add("Concat", [state, now], "whole", axis=1)

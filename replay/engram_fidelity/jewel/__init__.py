@@ -1,6 +1,6 @@
 """The jewel: a student beside a living network, learning until nobody can tell them apart, and taking its place then."""
 
-from engram_fidelity.jewel.learner import Calibrated, Calibration, Learner
+from engram_fidelity.jewel.learner import Calibrated, Calibration, Learner, Lesson
 from engram_fidelity.jewel.panel import Classifier, Discriminator, default_panel
 from engram_fidelity.jewel.runner import Rules, Run, Transition, run
 from engram_fidelity.jewel.source import Presentation, Replayed, living, recorded
@@ -13,6 +13,7 @@ __all__ = [
     "Discriminator",
     "Event",
     "Learner",
+    "Lesson",
     "Machine",
     "Presentation",
     "Replayed",

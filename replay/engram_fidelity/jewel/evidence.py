@@ -1,7 +1,7 @@
 """All evidence about one student: of the panel over windows and over presentations, and of rates.
 
-The guard's unit is the presentation (`ranks`). The unit of a switch e-value is the window, as epsilon speaks of a choice between two
-windows; of a network whose excitability wanders, windows of a presentation are not independent, and the e-value is then less
+The guard's unit is the presentation (`ranks`). The unit of a switch e-value is the window, as epsilon speaks of a choice between
+two windows; of a network whose excitability wanders, windows of a presentation are not independent, and the e-value is then less
 certain than it says. `design_effect` says by how much the wandering inflates the scatter; it stands in every log.
 """
 
@@ -76,7 +76,9 @@ class Evidence:
 
     def numbers(self) -> dict[str, float]:
         """Return every e-value by name, as natural logarithms."""
-        found = {f"log_e.guard.{name}": float(log_e) for name, log_e in zip(self.names, self.guards.log_each, strict=True)}
+        found = {
+            f"log_e.guard.{name}": float(log_e) for name, log_e in zip(self.names, self.guards.log_each, strict=True)
+        }
         found |= {f"log_e.switch.{name}": process.log_e for name, process in self.switches.processes.items()}
         found |= {f"log_e.guard.{RATES}": self.rates.log_guard, f"log_e.switch.{RATES}": self.rates.log_likeness}
         return found | {"log_e.guard": self.guard, "log_e.switch": self.switch}

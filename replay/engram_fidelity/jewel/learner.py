@@ -13,10 +13,19 @@ from engram_fidelity.jewel.source import Presentation
 from engram_fidelity.responder import RateResponder
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """A presentation, and what the student expected of it before it had learned anything."""
+
+    trial: Presentation
+    expected: Stimulus
+    """(time, cell)"""
+
+
 class Learner(Protocol):
     """Whoever can make a better student out of presentations."""
 
-    def learned(self, student: RateResponder, past: list[Presentation]) -> RateResponder:
+    def learned(self, student: RateResponder, past: list[Lesson]) -> RateResponder:
         """Return the student after learning from all presentations of the past; `student` is the one before any learning."""
         ...
 
@@ -53,31 +62,28 @@ class Calibrated:
         rng = np.random.default_rng([seed, 0xCA1B])
         kept = rng.binomial(drawn, np.minimum(self.gains, 1.0))
         extra = np.maximum(self.gains - 1, 0) * self.student.expected(stimulus, seed=seed)
-        return np.minimum(kept + rng.poisson(extra, drawn.shape), 255).astype(np.uint8)
+        return np.asarray(np.minimum(kept + rng.poisson(extra, drawn.shape), 255), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Learns one gain for each cell: the spikes that were seen over those that were expected."""
 
-    trust: float = 20.0
+    trust: float = 4.0
     """Spikes that a cell must have shown before its gain counts half."""
 
-    def learned(self, student: RateResponder, past: list[Presentation]) -> Calibrated:
+    def learned(self, student: RateResponder, past: list[Lesson]) -> Calibrated:
         """Return the student with gains from all presentations."""
-        seen = np.sum([trial.counts.sum(axis=0, dtype=np.float64) for trial in past], axis=0)
-        wanted = np.sum(
-            [student.expected(trial.stimulus, seed=number).sum(axis=0, dtype=np.float64) for number, trial in enumerate(past)],
-            axis=0,
-        )
+        seen = np.sum([lesson.trial.counts.sum(axis=0, dtype=np.float64) for lesson in past], axis=0)
+        wanted = np.sum([lesson.expected.sum(axis=0, dtype=np.float64) for lesson in past], axis=0)
         return Calibrated(student, (seen + self.trust) / (wanted + self.trust))
 
 
-def loss(student: RateResponder, trial: Presentation, *, seed: int, skip: int) -> float:
-    """Return the Poisson loss of a student's expectation on a presentation, in nats per spike, without what is no student's.
+def loss(expected: Stimulus, trial: Presentation, *, skip: int) -> float:
+    """Return the Poisson loss of expected counts (time, cell) on a presentation, in nats per spike, but for terms of counts alone.
 
     The first `skip` bins are not scored.
     """
-    expected = np.maximum(student.expected(trial.stimulus, seed=seed)[skip:].astype(np.float64), 1e-9)
+    expected = np.maximum(expected[skip:].astype(np.float64), 1e-9)
     counts = trial.counts[skip:].astype(np.float64)
     return float((expected - counts * np.log(expected)).sum() / max(1.0, counts.sum()))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engram_fidelity.extras import need
 from engram_fidelity.jewel.windows import Features, Float, Pairs, count_features, timing_features
@@ -53,6 +54,26 @@ class Discriminator(Protocol):
         ...
 
 
+class _Model(Protocol):
+    """What is used of a classifier of scikit-learn."""
+
+    def fit(self, features: Float, label: NDArray[np.int64]) -> Self: ...
+
+    def decision_function(self, features: Float) -> Float: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """A trained model and the units of its features."""
+
+    model: _Model
+    mean: Float
+    scale: Float
+
+    def score(self, features: Float) -> Float:
+        return np.asarray(self.model.decision_function((features - self.mean) / self.scale), np.float64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
     """A classifier of scikit-learn over features of a window, given what the student was expected to do in it."""
@@ -61,12 +82,10 @@ class Classifier:
     features: Features
     kind: str
     """`logistic` or `boosted`."""
-    model: Any = None
-    mean: Float | None = None
-    scale: Float | None = None
+    fitted: _Fitted | None = None
 
     def trained(self, past: list[Pairs], *, seed: int) -> Classifier:
-        """Fit to all windows of the past, real and drawn, with equal weight for both."""
+        """Fit to the windows of the past, real and drawn, the newest if there are many."""
         chosen, windows = [], 0
         for pairs in reversed(past):
             chosen.append(pairs)
@@ -74,23 +93,22 @@ class Classifier:
             if windows >= _MOST:
                 break
         real = np.concatenate([self.features(pairs.real, pairs.expected) for pairs in chosen])
-        drawn = np.concatenate([_flat(self.features(pairs.student[:, :_DRAWS], pairs.expected[:, None])) for pairs in chosen])
+        drawn = np.concatenate(
+            [_flat(self.features(pairs.student[:, :_DRAWS], pairs.expected[:, None])) for pairs in chosen]
+        )
         seen = np.concatenate([real, drawn])
         mean, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-6
         label = np.repeat([1, 0], [len(real), len(drawn)])
         model = _model(self.kind, seed=seed).fit((seen - mean) / scale, label)
-        return Classifier(self.name, self.features, self.kind, model, mean, scale)
+        return replace(self, fitted=_Fitted(model, mean, scale))
 
     def judge(self, pairs: Pairs) -> Scores:
         """Score all windows; without any training, all look alike."""
-        if self.model is None:
+        if self.fitted is None:
             return Scores(np.zeros(len(pairs)), np.zeros(pairs.student.shape[:2]))
-        real = self._score(self.features(pairs.real, pairs.expected))
-        drawn = self._score(_flat(self.features(pairs.student, pairs.expected[:, None])))
+        real = self.fitted.score(self.features(pairs.real, pairs.expected))
+        drawn = self.fitted.score(_flat(self.features(pairs.student, pairs.expected[:, None])))
         return Scores(real, drawn.reshape(len(pairs), -1))
-
-    def _score(self, features: Float) -> Float:
-        return np.asarray(self.model.decision_function((features - self.mean) / self.scale), np.float64)
 
 
 def default_panel() -> tuple[Discriminator, ...]:
@@ -98,14 +116,15 @@ def default_panel() -> tuple[Discriminator, ...]:
     return (Classifier("logistic", count_features, "logistic"), Classifier("boosted", timing_features, "boosted"))
 
 
-def _model(kind: str, *, seed: int) -> Any:
+def _model(kind: str, *, seed: int) -> _Model:
     if kind == "logistic":
         linear = need("sklearn.linear_model", "certify")
-        return linear.LogisticRegression(C=0.03, max_iter=100, class_weight="balanced")
+        return cast("_Model", linear.LogisticRegression(C=0.03, max_iter=100))
     ensemble = need("sklearn.ensemble", "certify")
-    return ensemble.HistGradientBoostingClassifier(
-        max_iter=40, max_leaf_nodes=8, learning_rate=0.1, min_samples_leaf=40, class_weight="balanced", random_state=seed
+    boosted = ensemble.HistGradientBoostingClassifier(
+        max_iter=40, max_leaf_nodes=8, learning_rate=0.1, min_samples_leaf=40, early_stopping=False, random_state=seed
     )
+    return cast("_Model", boosted)
 
 
 def _flat(features: Float) -> Float:

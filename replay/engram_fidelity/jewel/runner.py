@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engram_fidelity.extras import need
 from engram_fidelity.jewel.evidence import RATES, Evidence, design_effect
-from engram_fidelity.jewel.learner import Learner, loss
+from engram_fidelity.jewel.learner import Learner, Lesson, loss
 from engram_fidelity.jewel.panel import Discriminator, default_panel
 from engram_fidelity.jewel.rates import spread
 from engram_fidelity.jewel.source import Presentation
@@ -122,9 +123,11 @@ class _Jewel:
     told: Callable[[Transition], None]
     machine: Machine
     current: RateResponder
+    earlier: RateResponder
+    """As it was before its last lesson."""
+    evidence: Evidence = field(init=False)
     past: list[Pairs] = field(default_factory=list)
-    seen: list[Presentation] = field(default_factory=list)
-    evidence: Evidence | None = None
+    lessons: list[Lesson] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     course: list[tuple[float, ...]] = field(default_factory=list)
     outcomes: list[NDArray[np.float64]] = field(default_factory=list)
@@ -135,6 +138,9 @@ class _Jewel:
     changed: bool = True
     numbers: dict[str, Number] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.evidence = self._fresh(self.rules.rate_eps)
+
     def present(self, index: int, trial: Presentation) -> None:
         """Take one presentation: predict, observe, then learn or judge."""
         if self.machine.state == State.SWITCHED and index % self.rules.sentinel_every:
@@ -144,14 +150,12 @@ class _Jewel:
             self.pairs += len(pairs)
             self._learn(index, trial)
             self.past.append(pairs)
-            self.seen.append(trial)
             if self._settled():
                 self._begin()
                 self._move(Event.SETTLED, index, trial)
             return
         self._judge(index, trial, pairs)
         self.past.append(pairs)
-        self.seen.append(trial)
 
     def _pairs(self, index: int, trial: Presentation) -> Pairs:
         rules = self.rules
@@ -170,13 +174,17 @@ class _Jewel:
         if self.learner is None:
             return
         skip, seed = round(self.rules.score_from_s / self.bin_s), derived(self.rules.seed, 3, index)
-        better = self.learner.learned(self.student, [*self.seen, trial])
-        if self.seen:
-            earlier = self.learner.learned(self.student, self.seen[:-1]) if len(self.seen) > 1 else self.student
-            gain = loss(earlier, trial, seed=seed, skip=skip) - loss(self.current, trial, seed=seed, skip=skip)
+        if self.lessons:
+            losses = [
+                loss(student.expected(trial.stimulus, seed=seed), trial, skip=skip)
+                for student in (self.earlier, self.current)
+            ]
+            gain = losses[0] - losses[1]
             self.idle = self.idle + 1 if gain < _WORTHWHILE else 0
             self.numbers["learning.gain_nats_per_spike"] = gain
-        self.current, self.changed = better, True
+        self.lessons.append(Lesson(trial, self.student.expected(trial.stimulus, seed=seed)))
+        self.earlier, self.current = self.current, self.learner.learned(self.student, self.lessons)
+        self.changed = True
 
     def _settled(self) -> bool:
         if len(self.past) < self.rules.burn_in or not self.changed:
@@ -216,7 +224,6 @@ class _Jewel:
         self.outcomes.append(outcomes)
         state = self.machine.state
         for window in range(len(pairs)):
-            assert self.evidence is not None
             self.evidence = self.evidence.after_window(tuple(outcomes[window].tolist()))
             self.pairs += 1
             self.judged += 1
@@ -228,18 +235,16 @@ class _Jewel:
                 return
         self._move(Event.ENDED, index, trial)
         if self.machine.state == State.SWITCHED and state != State.SWITCHED:
-            self.evidence = self._fresh(self.evidence.rates.margin if self.evidence else self.rules.rate_eps)
+            self.evidence = self._fresh(self.evidence.rates.margin)
 
     def _decide(self, index: int, trial: Presentation) -> None:
         """Let the guard speak first: while it is loud there is no switching."""
-        assert self.evidence is not None
         if self.evidence.guard >= threshold(self.rules.alpha):
             self._move(Event.GUARD, index, trial)
         elif self.evidence.switch >= threshold(self.rules.alpha / self.rules.attempts):
             self._move(Event.CERTIFIED, index, trial)
 
     def _note(self) -> None:
-        assert self.evidence is not None
         switches = [process.log_e for process in self.evidence.switches.processes.values()]
         row = (self.pairs, self.evidence.guard, self.evidence.switch, *switches, self.evidence.rates.log_likeness)
         self.course.append(row)
@@ -249,13 +254,21 @@ class _Jewel:
         if after.state == self.machine.state:
             return
         numbers: dict[str, Number] = dict(self.numbers)
-        if self.evidence is not None:
+        if self.machine.attempt:
             numbers |= {"rates.margin": self.evidence.rates.margin, "rates.spread": spread(self.past)}
             numbers["windows.design_effect"] = design_effect(self.outcomes)
             numbers |= self.evidence.numbers() | {"weakest": self.evidence.weakest}
         elapsed = trial.start_s + len(trial.stimulus) * self.bin_s
         change = Transition(
-            len(self.transitions), self.machine.state, after.state, str(event), index, self.pairs, self.judged, elapsed, numbers
+            len(self.transitions),
+            self.machine.state,
+            after.state,
+            str(event),
+            index,
+            self.pairs,
+            self.judged,
+            elapsed,
+            numbers,
         )
         self.machine = after
         self.transitions.append(change)
@@ -277,13 +290,17 @@ def run(
     Without a `learner` the student stays as it is, and a student that the guard threw out is not judged again. Raises
     `InvalidInput` where student and source do not fit, and `Precondition` where the panel needs a package that is not there.
     """
-    jewel = _Jewel(student, rules, bin_s, learner, panel or default_panel(), told, Machine(rules.attempts), student)
+    jewel = _Jewel(
+        student, rules, bin_s, learner, panel or default_panel(), told, Machine(rules.attempts), student, student
+    )
     count = 0
-    for index, trial in enumerate(source):
-        count = index + 1
-        jewel.present(index, trial)
-        if jewel.machine.over:
-            break
+    # The discriminators are small: threads that wait for each other cost more than they win, above all on a busy machine.
+    with need("threadpoolctl", "certify").threadpool_limits(1):
+        for index, trial in enumerate(source):
+            count = index + 1
+            jewel.present(index, trial)
+            if jewel.machine.over:
+                break
     judges = tuple(judge.name for judge in jewel.panel)
     means = np.concatenate(jewel.outcomes).mean(axis=0) if jewel.outcomes else np.full(len(judges), np.nan)
     return Run(
@@ -294,7 +311,7 @@ def run(
         presentations=count,
         pairs=jewel.pairs,
         two_afc=dict(zip(judges, means.tolist(), strict=True)),
-        margin=jewel.evidence.rates.margin if jewel.evidence else float("nan"),
+        margin=jewel.evidence.rates.margin if jewel.machine.attempt else float("nan"),
         course=np.array(jewel.course, np.float64).reshape(-1, 4 + len(judges)),
         judges=(*judges, RATES),
         student=jewel.current,

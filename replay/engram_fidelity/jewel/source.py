@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -80,12 +81,12 @@ class Replayed:
     @property
     def channels(self) -> int:
         """Channels of the recording's stimulus."""
-        return next(iter(self.trials.values())).stimulus.shape[1]
+        return int(next(iter(self.trials.values())).stimulus.shape[1])
 
     @property
     def cells(self) -> int:
         """Cells of the recording."""
-        return next(iter(self.trials.values())).counts.shape[2]
+        return int(next(iter(self.trials.values())).counts.shape[2])
 
     def sample(self, stimulus: Stimulus, *, repeats: int, seed: int) -> Counts:
         """Return the next repeats; raises `InvalidInput` where there are no more, or none of this stimulus."""
@@ -112,14 +113,14 @@ class Replayed:
     def _of(self, stimulus: Stimulus) -> tuple[Trials, str]:
         key = _key(stimulus)
         if key not in self.trials:
-            raise InvalidInput("a recording answers the stimuli that were shown in it, and this was not: ask a student instead")
+            raise InvalidInput(
+                "a recording answers the stimuli that were shown in it, and this was not: ask a student instead"
+            )
         return self.trials[key], key
 
 
 def _key(stimulus: Stimulus) -> str:
-    import hashlib
-
-    return hashlib.sha256(np.ascontiguousarray(stimulus)).hexdigest()
+    return hashlib.sha256(stimulus.tobytes()).hexdigest()
 
 
 def _seed(*parts: int) -> int:

@@ -40,7 +40,9 @@ class Pairs:
         return self.real.sum(axis=(0, 1)), self.student.sum(axis=(0, 2))
 
 
-def cut(real: NDArray[np.generic], student: NDArray[np.generic], expected: NDArray[np.generic], *, bins: int, skip: int) -> Pairs:
+def cut(
+    real: NDArray[np.generic], student: NDArray[np.generic], expected: NDArray[np.generic], *, bins: int, skip: int
+) -> Pairs:
     """Cut counts (time, cell), (draw, time, cell) and (time, cell) into windows of `bins`, leaving out the first `skip` bins.
 
     Bins that fill no window are dropped. Raises `InvalidInput` where not even one window is left.
@@ -73,7 +75,9 @@ def count_features(windows: Float, expected: Float) -> Float:
 def timing_features(windows: Float, expected: Float) -> Float:
     """How: spikes that follow each other after one bin and after two, bins with several, cells that fire together."""
     counts, wanted = windows.sum(axis=-2), expected.sum(axis=-2)
-    following = [(windows[..., lag:, :] * windows[..., :-lag, :]).sum(axis=-2) for lag in (1, 2) if windows.shape[-2] > lag]
+    following = [
+        (windows[..., lag:, :] * windows[..., :-lag, :]).sum(axis=-2) for lag in (1, 2) if windows.shape[-2] > lag
+    ]
     several = (windows > 1).sum(axis=-2)
     population = windows.sum(axis=-1)
     together = ((population**2).sum(axis=-1) - (windows**2).sum(axis=(-2, -1)))[..., None]
@@ -83,7 +87,7 @@ def timing_features(windows: Float, expected: Float) -> Float:
 
 
 def _fifths(windows: Float) -> Float:
-    """Counts in at most five parts of a window: (..., part times cell)."""
+    """Count in at most five parts of a window: (..., part times cell)."""
     parts = np.array_split(np.arange(windows.shape[-2]), min(5, windows.shape[-2]))
     sums = np.stack([windows[..., part, :].sum(axis=-2) for part in parts], axis=-2)
     return sums.reshape(*sums.shape[:-2], -1)
