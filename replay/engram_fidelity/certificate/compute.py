@@ -78,6 +78,8 @@ def examine(
     responder: RateResponder, held_out: Experiment, settings: Settings, *, subject: Subject | None = None
 ) -> Examination:
     """Certify, and keep what the pictures show."""
+    for module in ("sklearn.ensemble", "sklearn.linear_model"):
+        need(module, "certify")  # before the limit, which holds for the libraries that are loaded then
     # One thread: sums in one order, so that the same numbers come out again, and no waiting for others' work.
     with need("threadpoolctl", "certify").threadpool_limits(limits=1):
         return _examine(responder, held_out, settings, subject or Subject())
