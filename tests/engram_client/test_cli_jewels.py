@@ -95,8 +95,9 @@ def test_what_a_jewel_cannot_do_is_said_in_one_sentence(engram, more, told):
     assert len(said.strip().splitlines()) == 1
 
 
-def test_a_student_is_extracted_with_its_ledger(engram):
-    ran = engram("extract", "--teacher", STUDENT, "--queries", 40, "--to", "lab/tissue:students/made.onnx")
+@pytest.mark.parametrize("asked", [(), ("--recording", RECORDING)])
+def test_a_student_is_extracted_with_its_ledger(engram, asked):
+    ran = engram("extract", "--teacher", STUDENT, "--queries", 40, "--to", "lab/tissue:students/made.onnx", *asked)
     assert "40 of 40 queries" in ran.stderr
     assert "lab/tissue@" in ran.stdout
     assert ":students/made.ledger.json" in ran.stdout
