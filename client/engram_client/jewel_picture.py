@@ -37,6 +37,12 @@ def draw_course(run: Run, *, title: str) -> bytes:
         above.text(
             change.pair, 1.01 + 0.05 * (change.number % 2), str(change.after), transform=place, fontsize=7, color=_INK
         )
+    for axes, limit, what in (
+        (above, np.log10(run.rules.attempts / run.rules.alpha), "a judge agrees"),
+        (below, np.log10(1 / run.rules.alpha), "the guard takes back"),
+    ):
+        place = axes.get_yaxis_transform()
+        axes.text(0.06, limit, what, transform=place, ha="left", va="bottom", fontsize=7, color=_QUIET)
     above.set_ylabel("log10 of switch e-values", color=_INK)
     below.set_ylabel("log10 of the guard", color=_INK)
     below.set_xlabel("pairs of windows", color=_INK)
@@ -44,7 +50,7 @@ def draw_course(run: Run, *, title: str) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=_INK, labelsize=8)
         if len(pairs):
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
+            axes.legend(frameon=False, fontsize=8, loc="best")
     figure.suptitle(title[:110], fontsize=10, color=_INK, parse_math=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})

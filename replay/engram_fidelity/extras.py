@@ -16,6 +16,7 @@ def need(module: str, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if (error.name or "").partition(".")[0] != package:
             raise
+        hint = ", or 'make distill' in the project's folder" if extra == "distill" else ""
         raise Precondition(
-            f"this needs the package {package!r}: install it with pip install 'engram[{extra}]'"
+            f"this needs the package {package!r}: install it with pip install 'engram[{extra}]'{hint}"
         ) from error

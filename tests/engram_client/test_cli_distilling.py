@@ -13,7 +13,7 @@ from engram_testing.experiments import small_experiment
 
 import engram_client
 from engram_client.cli import cli
-from engram_client.cli.durations import Duration
+from engram_client.cli.durations import BinWidth, Duration
 from engram_client.embedded import create_archive
 from engram_client.transfer import deposit_files
 from engram_format.address import Address
@@ -67,6 +67,8 @@ def test_what_was_made_is_told(engram):
     told = distill(engram, "lab/small:students/a.onnx", "--tier", "fast", "--updates", "60", "--seed", "2")
     for line in ("tier             fast", "updates          60", "parameters", "lab/small@2:students/a.onnx"):
         assert line in told.stdout
+    assert "distilling (fast): reading the recording" in told.stderr
+    assert "time             " in told.stdout, "seconds"
     assert "distilling (fast): 50 of 60 updates, validation loss" in told.stderr
 
 
@@ -129,3 +131,14 @@ def test_a_student_that_shares_a_base_adds_little_to_the_archive(engram, archive
     assert shared["made_from"][1] == base["sha256"]
     assert shared["metadata"]["distill.rank"] == 2
     assert sizes[2] - sizes[1] < 0.4 * (sizes[1] - sizes[0]), sizes
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("5", 0.005), ("5ms", 0.005), ("0.5 ms", 0.0005), ("0.005s", 0.005), ("20000us", 0.02)]
+)
+def test_a_bin_width_without_a_unit_counts_milliseconds(written, seconds):
+    assert BinWidth().convert(written, None, None) == seconds
+
+
+def test_a_duration_without_a_unit_counts_seconds():
+    assert Duration().convert("5", None, None) == 5.0

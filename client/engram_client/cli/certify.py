@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from engram_client.cli.durations import BinWidth
 from engram_client.cli.errors import FAILED
 from engram_client.cli.output import as_json, as_json_map, printable, warn, write_fields, write_json, write_table
 from engram_client.cli.settings import Settings, archive_options
@@ -25,9 +26,9 @@ _TABLE: Final = (
     ("feve", "FEVE"),
     ("bits_per_spike", "BITS/SPIKE"),
     ("smoothed_oracle_bits_per_spike", "ORACLE"),
-    ("fano.real", "FANO"),
-    ("fano.student", "STUDENT'S"),
-    ("rate_error", "RATE"),
+    ("fano.real", "FANO NETWORK"),
+    ("fano.student", "FANO STUDENT"),
+    ("rate_error", "RATE OFF BY"),
 )
 """What is told of each cell, and under which header."""
 _MOST_DIFFERENCES: Final = 30
@@ -42,7 +43,7 @@ _MOST_DIFFERENCES: Final = 30
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, metavar="N", help="Of all that is drawn."
 )
-@click.option("--bin", "bin_ms", type=float, default=5.0, show_default=True, metavar="MS", help="Width of a bin in ms.")
+@click.option("--bin", "bin_s", type=BinWidth(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("--no-ceiling", is_flag=True, help="Also without repeats; that is written in, and the grade is C.")
 @click.option(
     "-o",
@@ -65,7 +66,7 @@ def certify(
     to: str | None,
     stimuli: tuple[str, ...],
     seed: int,
-    bin_ms: float,
+    bin_s: float,
     no_ceiling: bool,
     output: Path | None,
     force: bool,
@@ -100,13 +101,18 @@ def certify(
             seed=seed,
             ceiling=not no_ceiling,
             stimuli=stimuli,
-            bin_s=bin_ms / 1000,
+            bin_s=bin_s,
             warn=warn,
+            told=_tell,
         )
         report = draw(done.certificate, done.evidence)
         kept = keep_certificate(archive, done.certificate, report=report, to=place, author=author or this_user())
     written = [] if output is None else _write_report(output, done.certificate, report, force=force)
     _write(done.certificate, kept, written, as_document=as_document)
+
+
+def _tell(doing: str) -> None:
+    click.echo(f"certifying: {doing} ...", err=True)
 
 
 def _check_output(output: Path, *, force: bool) -> None:
@@ -173,7 +179,7 @@ def _measure(certificate: Certificate, name: str) -> Measure | None:
 def _number(one: Estimate, header: str) -> str:
     if one.value is None:
         return "-"
-    return f"{100 * one.value:+.0f} %" if header == "RATE" else f"{one.value:.3f}"
+    return f"{100 * one.value:+.0f} %" if header == "RATE OFF BY" else f"{one.value:.3f}"
 
 
 def _lines(certificate: Certificate) -> list[tuple[str, str]]:
@@ -185,7 +191,7 @@ def _lines(certificate: Certificate) -> list[tuple[str, str]]:
         ("student", certificate.student.address),
         (
             "recording",
-            f"{certificate.recording.address}, {certificate.data.repeats} repeats of {len(certificate.data.stimuli)} stimuli",
+            f"{certificate.recording.address}, {certificate.data.repeats} repeats of {_stimuli(len(certificate.data.stimuli))}",
         ),
         ("widths", f"{widths}; the first {settings.score_from_s:g} s are not scored"),
     ]
@@ -216,6 +222,10 @@ def _lines(certificate: Certificate) -> list[tuple[str, str]]:
     return lines
 
 
+def _stimuli(number: int) -> str:
+    return "1 stimulus" if number == 1 else f"{number} stimuli"
+
+
 def _with_interval(one: Estimate) -> str:
     if one.value is None:
         return f"not known ({one.missing})"
@@ -228,7 +238,7 @@ def _check(ctx: click.Context, settings: Settings, address: str, *, as_document:
     from engram_client.fidelity.certifying import check_certificate
 
     with settings.open() as archive:
-        found = check_certificate(archive, parse_any(address), warn=warn)
+        found = check_certificate(archive, parse_any(address), warn=warn, told=_tell)
     if as_document:
         write_json(
             {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engram_client.cli.durations import BinWidth
 from engram_client.cli.output import as_json, printable, warn, write_fields, write_json
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import parse_any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, metavar="N", help="Of all that is drawn."
 )
-@click.option("--bin", "bin_ms", type=float, default=5.0, show_default=True, metavar="MS", help="Width of a bin in ms.")
+@click.option("--bin", "bin_s", type=BinWidth(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it, too.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @archive_options
@@ -38,7 +39,7 @@ def coverage(
     students: tuple[str, ...],
     target: float,
     seed: int,
-    bin_ms: float,
+    bin_s: float,
     output: Path | None,
     force: bool,
     as_document: bool,
@@ -63,7 +64,7 @@ def coverage(
             students=[parse_any(one) for one in students],
             target=target,
             seed=seed,
-            bin_s=bin_ms / 1000,
+            bin_s=bin_s,
             warn=warn,
         )
     if output is not None:
@@ -89,7 +90,7 @@ def _lines(found: Covered) -> list[tuple[str, str]]:
     lines = [
         ("recording", str(found.recording)),
         ("stimulus space", f"{covered.visited} of {covered.cells} cells visited ({100 * covered.share:.0f} %), "
-         f"histories of {covered.history_s:g} s, evenness {covered.evenness:.2f}"),
+         f"histories of {covered.history_s:g} s, evenness {covered.evenness:.2f} of 1"),
         ("minutes", f"{covered.minutes[-1]:.1f} that a student may be trained on"),
     ]  # fmt: skip
     if covered.held_out_share is not None:
@@ -102,7 +103,7 @@ def _lines(found: Covered) -> list[tuple[str, str]]:
         lines.append(("target", "not known: no stimulus was shown more than once, so there is no fidelity to tell"))
         return lines
     last = max(found.curve.points, key=lambda one: one.minutes)
-    lines.append(("fidelity", f"CC_norm {last.fidelity:.3f} of a quick fit to all of it"))
+    lines.append(("fidelity", f"CC_norm {last.fidelity:.3f} in bins of 20 ms, of a quick fit to all of it"))
     lines.append(("target", _sentence(found)))
     return lines
 

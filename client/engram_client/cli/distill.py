@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from engram_client.cli.durations import Duration
+from engram_client.cli.durations import BinWidth, Duration
 from engram_client.cli.output import human_size, warn, write_fields, write_json
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address, parse_any
@@ -42,7 +43,7 @@ _TARGETS = ("cpu-stream", "batch", "crossbar-32")
     metavar="N",
     help="Exactly so many updates, as an earlier student's metadata say: the same training again.",
 )
-@click.option("--bin", "bin_s", type=Duration(), default="5ms", show_default=True, help="The width of a bin, one step.")
+@click.option("--bin", "bin_s", type=BinWidth(), default="5ms", show_default=True, help="The width of a bin, one step.")
 @click.option("--stimulus", metavar="SERIES", help="The series that the cells saw, where there are several.")
 @click.option(
     "--target",
@@ -110,6 +111,7 @@ def distill(
         rank=rank,
         stimulus=stimulus,
     )
+    began = time.monotonic()
     with settings.open() as archive, _progress(f"distilling ({tier})") as show:
         student = distill_recording(
             archive,
@@ -124,10 +126,10 @@ def distill(
     if as_json:
         write_json(student)
         return
-    _write(student)
+    _write(student, seconds=time.monotonic() - began)
 
 
-def _write(student: Artifact) -> None:
+def _write(student: Artifact, *, seconds: float) -> None:
     told = student.metadata
     shown = [
         (
@@ -146,8 +148,16 @@ def _write(student: Artifact) -> None:
         )
         if f"distill.{key}" in told
     ]
+    if told.get("distill.calibrated"):  # what progress told was before that
+        shown = [(name, f"{value}, calibrated" if name == "validation loss" else value) for name, value in shown]
     write_fields(
-        [*shown, ("size", human_size(student.size)), ("sha256", student.sha256), ("student", str(student.address))]
+        [
+            *shown,
+            ("time", f"{seconds:.0f} s"),
+            ("size", human_size(student.size)),
+            ("sha256", student.sha256),
+            ("student", str(student.address)),
+        ]
     )
 
 
@@ -173,11 +183,12 @@ def _progress(doing: str) -> Iterator[Callable[[int, int, float], None]]:
 
 
 class _Lines:
-    """A line of progress for logs and pipes, at every tenth part."""
+    """A line of progress for logs and pipes: before the first update, and at every tenth part."""
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
         self._tenths = 0
+        click.echo(f"{doing}: reading the recording; the first updates take longest ...", err=True)
 
     def __call__(self, made: int, total: int, loss: float) -> None:
         tenths = 10 * made // total if total else 0

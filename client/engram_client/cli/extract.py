@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engram_client.cli.durations import Duration
+from engram_client.cli.durations import BinWidth, Duration
 from engram_client.cli.output import write_fields, write_json
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 @click.option(
     "--memory", "memory_s", type=Duration(), default="300ms", show_default=True, help="How far the student looks back."
 )
-@click.option("--bin", "bin_s", type=Duration(), help="The teacher's step, where its contract names none.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats an extraction.")
+@click.option("--bin", "bin_s", type=BinWidth(), help="The teacher's step, where its contract names none.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Repeats an extraction."
+)
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who asks; by default your user name and this machine's.")
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -100,7 +102,7 @@ def _write(done: Extraction, *, as_json: bool) -> None:
         [
             ("queries", str(len(done.extracted.ledger))),
             ("held-out queries", str(held.queries)),
-            ("correlation", f"{held.correlation:.3f}"),
+            ("correlation by bin", f"{held.correlation:.3f}"),
             ("bits per spike", f"{held.bits_per_spike:.3f}"),
             ("expected/counted", f"{held.rate_ratio:.3f}"),
             ("student", str(done.student.address)),

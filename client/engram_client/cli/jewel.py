@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engram_client.cli.durations import Duration
+from engram_client.cli.durations import BinWidth
 from engram_client.cli.output import warn, write_fields, write_json
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address
@@ -45,7 +45,7 @@ def jewel() -> None:
     "--attempts", type=click.IntRange(min=1), default=1, show_default=True, help="Students that may be judged."
 )
 @click.option("--shuffle", is_flag=True, help="Play the presentations in an order drawn by the seed.")
-@click.option("--bin", "bin_s", type=Duration(), default="5ms", show_default=True, help="The width of a bin.")
+@click.option("--bin", "bin_s", type=BinWidth(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("--stimulus", metavar="SERIES", help="The series that the cells saw, where there are several.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats a run.")
 @click.option(

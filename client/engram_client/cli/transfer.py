@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engram_client.cli.durations import Duration
+from engram_client.cli.durations import BinWidth, Duration
 from engram_client.cli.output import write_fields, write_json
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import Address
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--greatest", type=float, default=1.0, show_default=True, help="The greatest amplitude that may be given."
 )
-@click.option("--bin", "bin_s", type=Duration(), help="The students' step, where their contracts name none.")
+@click.option("--bin", "bin_s", type=BinWidth(), help="The students' step, where their contracts name none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats a transfer.")
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who does it; by default your user name and this machine's.")
 @archive_options

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engram_fidelity.report import Report
 
 Warn = Callable[[str], None]
+Told = Callable[[str], None]
 
 _PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
 """A part of a trial, in bins, as distilling cuts long ones."""
@@ -74,40 +75,48 @@ def certify_student(
     stimuli: Sequence[str] = (),
     bin_s: float = 0.005,
     warn: Warn = lambda _: None,
+    told: Told = lambda _: None,
 ) -> Examination:
     """Hold a student against the repeats of a recording.
 
     `stimuli` names those that count; by default all that the student was not trained on, as its metadata say. Raises
     `InvalidInput` for one that it was trained on, for a student of other electrodes or bins, and `Precondition` where nothing is
-    left, or where no stimulus was repeated and `ceiling` is wanted.
+    left, or where no stimulus was repeated and `ceiling` is wanted. `told` hears what is being done, in a few words.
     """
     settings = Settings(seed=seed, ceiling=ceiling, bin_s=bin_s)
-    return _examined(archive, student, against, settings, stimuli, warn=warn)
+    return _examined(archive, student, against, settings, stimuli, warn=warn, told=told)
 
 
-def check_certificate(archive: Archive, address: AnyAddress, *, warn: Warn = lambda _: None) -> Check:
+def check_certificate(
+    archive: Archive, address: AnyAddress, *, warn: Warn = lambda _: None, told: Told = lambda _: None
+) -> Check:
     """Compute a certificate again, from the student and the recording that it names, and compare every number.
 
-    Both are found by their digests, wherever they lie now. Raises `NotFound` where one is gone, `FormatError` for what is no
-    certificate.
+    Both are found by their digests, wherever they lie now. Raises `NotFound` where one is gone, `InvalidInput` for a student or a
+    recording, and `FormatError` for what is no certificate.
     """
     artifact = archive.artifact(address)
+    if artifact.kind in (Kind.STUDENT, Kind.RECORDING):
+        raise InvalidInput(
+            f"{artifact.address} is a {artifact.kind}, no certificate: name the .json that 'engram certify' has kept, which "
+            "'engram show' lists among what came of it"
+        )
     if artifact.size > MAX_BYTES:
         raise FormatError(f"{artifact.address} has {artifact.size} bytes and is no certificate")
     claim = read_certificate(b"".join(archive.read(address)))
     student, recording = (
         _found(archive, one, what=what) for one, what in ((claim.student, "student"), (claim.recording, "recording"))
     )
-    again = _examined(archive, student, recording, claim.settings, claim.stimuli, warn=warn).certificate
-    told = json.loads(again.to_json())
-    differences = compare(claim.told, told)
+    again = _examined(archive, student, recording, claim.settings, claim.stimuli, warn=warn, told=told).certificate
+    found = json.loads(again.to_json())
+    differences = compare(claim.told, found)
     if artifact.made_from[:2] != (claim.student.sha256, claim.recording.sha256):
         wanted = f"{claim.student.sha256}, {claim.recording.sha256}"
         differences += (Difference("made_from", ", ".join(artifact.made_from) or "nothing", wanted),)
     for name, value in metadata_of(again).items():
         if (kept := artifact.metadata.get(name)) != value and not _near(kept, value):
             differences += (Difference(f"metadata {name}", str(kept), str(value)),)
-    return Check(claim, again, differences, changed(claim.told, told))
+    return Check(claim, again, differences, changed(claim.told, found))
 
 
 def keep_certificate(
@@ -125,7 +134,9 @@ def keep_certificate(
     `certificates/<student>/<time>.json`. The report has the same name and ends in `.html` and `.png`.
     """
     student = Address.parse(certificate.student.address)
-    memory, path = _place(to, student, now or datetime.now(UTC))
+    now = now or datetime.now(UTC)
+    memory, path = _place(to, student, now)
+    time_ns = int(now.timestamp()) * 10**9
     told = certificate.to_json()
     digest = hashlib.sha256(told).hexdigest()
     stem = path.removesuffix(".json")
@@ -138,7 +149,10 @@ def keep_certificate(
     )
     with archive.open_deposit(memory, session=new_session()) as deposit:
         for place, data, kind, noted, made_from in files:
-            deposit.begin(ArtifactSpec(path=place, size=len(data), kind=kind, metadata=noted, made_from=made_from))
+            spec = ArtifactSpec(
+                path=place, size=len(data), kind=kind, time_ns=time_ns, metadata=noted, made_from=made_from
+            )
+            deposit.begin(spec)
             for start in range(0, len(data), _WRITE_BYTES):
                 deposit.write(data[start : start + _WRITE_BYTES])
             deposit.end(sha256=hashlib.sha256(data).hexdigest())
@@ -203,7 +217,9 @@ def _examined(
     stimuli: Sequence[str],
     *,
     warn: Warn,
+    told: Told,
 ) -> Examination:
+    told("reading the recording")
     recording = archive.artifact(against)
     experiment = read_experiment(archive, against, bin_s=settings.bin_s, warn=warn)
     responder = ArchiveStudent(archive, student, bin_s=settings.bin_s)
@@ -221,6 +237,10 @@ def _examined(
         recorded=experiment.trials,
         profile=profile,
         rate_is_hazard=not hears_itself,
+    )
+    repeats = sum(one.repeats for one in held_out.trials)
+    told(
+        f"asking the student for answers to {repeats} presentations, and judging them; about half a minute for 54 of 7 s"
     )
     return examine(responder, held_out, settings, subject=subject)
 

@@ -29,7 +29,7 @@ from engram_fidelity.binning import (
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.experiment import Experiment
 from engram_format.address import AnyAddress
-from engram_format.catalog import Artifact
+from engram_format.catalog import Artifact, Kind
 from engram_format.consent import Consent
 from engram_format.errors import Denied, Exhausted, InvalidInput
 from engram_format.series import SeriesInfo, Table
@@ -83,6 +83,10 @@ def read_experiment(
     """
     whole_bins(0.0, bin_s)
     recording = archive.recording(address)
+    if recording.artifact.kind is Kind.STUDENT:
+        raise InvalidInput(
+            f"{recording.artifact.address} is a student, no recording: name the recording that holds stimuli and spikes"
+        )
     # By the version that was found: a newer one may come while this one is read.
     source = Source(archive, recording.artifact.address, recording, {info.name: info for info in recording.series})
     if recording.family == "npz":

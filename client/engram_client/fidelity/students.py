@@ -14,7 +14,7 @@ from engram_client.sampling import counts_drawn, drawn_from
 from engram_fidelity.binning import as_counts
 from engram_fidelity.experiment import Counts, Experiment, Stimulus
 from engram_format.address import Address, AnyAddress
-from engram_format.catalog import AnyArray, Artifact
+from engram_format.catalog import AnyArray, Artifact, Kind
 from engram_format.errors import InvalidInput
 from engram_format.ports import MindPort, for_minds
 
@@ -47,6 +47,10 @@ class ArchiveStudent:
         self.artifact: Artifact = archive.artifact(address)
         self.bin_s = bin_s
         self._at: Address = self.artifact.address
+        if self.artifact.kind is Kind.RECORDING:
+            raise InvalidInput(
+                f"{self._at} is a recording, no student: name an ONNX network that answers to a stimulus"
+            )
         self._ports, interval = _ports(archive, self.artifact)
         if interval is not None and not math.isclose(interval, bin_s, rel_tol=_INTERVAL):
             raise InvalidInput(

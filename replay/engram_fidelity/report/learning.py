@@ -56,6 +56,6 @@ def _draw_curve(axes: Axes, curve: LearningCurve, theme: Theme) -> None:
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("minutes of training")
-    axes.set_ylabel("CC_norm")
+    axes.set_ylabel("CC_norm, bins of 20 ms")
     finish(axes, theme, title="Fidelity of a quick fit")
     legend(axes, theme, place="lower right")

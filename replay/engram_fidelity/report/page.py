@@ -30,11 +30,11 @@ p{margin:.3rem 0}.quiet{color:var(--quiet)}
 .key div{background:var(--soft);border-radius:.6rem;padding:.6rem .8rem}
 .key b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
 .key span{color:var(--quiet);font-size:.82rem;display:block;line-height:1.3}
-figure{margin:.6rem 0 0}figure img{width:100%;height:auto;display:block;border-radius:.4rem}
+figure{margin:.6rem 0 0;overflow-x:auto}figure img{width:100%;min-width:36rem;height:auto;display:block;border-radius:.4rem}
 .wide{overflow-x:auto;margin:.5rem 0}
 table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.28rem .55rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
-th:first-child,td:first-child{text-align:left;padding-left:0;white-space:normal;min-width:7.5rem}
+th:first-child,td:first-child{text-align:left;padding-left:0;white-space:normal;min-width:min(12rem,32vw)}
 td.text{text-align:left;white-space:normal;overflow-wrap:anywhere}
 th{color:var(--quiet);font-weight:500}
 small{color:var(--quiet);display:block;font-size:.76rem}

@@ -157,13 +157,14 @@ def _draw_cells(place: FigureBase, certificate: Certificate, evidence: Evidence,
         known = [(spot, value) for spot, value in zip(places, values, strict=True) if value is not None]
         for number, (spot, value) in enumerate(known):
             label = "CC_max: the ceiling of CC_abs" if number == 0 else None
-            axes.hlines(value, spot - 0.02, spot + 0.3, color=theme.real, linewidth=1.6, label=label)
+            axes.hlines(value, spot - 0.3, spot + 0.3, color=theme.real, linewidth=1.6, label=label)
     axes.set_xticks(places, [named(certificate.data.cells[cell])[:10] for cell in cells])
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.68), min(max(high, 1.02), 1.3))
     width = certificate.settings.coarse_s * 1e3
     finish(axes, theme, title=f"Correlation with the repeats, bins of {width:g} ms, 95 % intervals")
-    legend(axes, theme, place="lower left", columns=3)
+    # Below the cells: inside, the names would lie on the points of a cell that is badly met.
+    legend(axes, theme, place="upper center", columns=3, anchor=(0.5, -0.1))
 
 
 def _intervals(axes: Axes, places: F64, told: list[Estimate], colour: str, label: str) -> None:
@@ -302,7 +303,7 @@ PICTURES: Final = (
         "cells",
         "How well that fits, cell by cell",
         "CC_norm is the correlation with what the stimulus explains at all; 1 is the ceiling.",
-        lambda _: 2.6,
+        lambda _: 2.8,
         _draw_cells,
     ),
     Picture(
