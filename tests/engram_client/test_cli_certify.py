@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from engram_testing.certified_students import Memoryless, as_npz, experiment, told
 from engram_testing.deposits import put
+from engram_testing.students import self_exciting
 
 import engram_client
 from engram_client.cli import cli
@@ -75,6 +76,24 @@ def test_a_certificate_is_printed_kept_and_written(engram, archive, tmp_path):
     assert b"".join(archive.read(Address.parse(kept))) == (out / "certificate.json").read_bytes()
     checked = engram("certify", "--check", kept).stdout
     assert checked.startswith("equal")
+
+
+def test_a_student_that_draws_its_own_spikes_is_certified_and_checked_without_a_seed_in_its_contract(
+    engram, archive, tmp_path
+):
+    recorded = experiment(NETWORK, repeats=2)
+    network, contract = tmp_path / "noisy.onnx", tmp_path / "noisy.toml"
+    network.write_bytes(self_exciting(channels=len(recorded.channels), cells=len(recorded.cells), with_rate=True))
+    contract.write_text(
+        'sampling_interval_s = 0.005\n[inputs.noise]\nrole = "noise"\n[inputs.trace]\nafter = "trace_out"\n'
+        '[outputs.spikes]\ndistribution = "bernoulli"\n[outputs.hazard]\ndistribution = "rate"\n'
+    )
+    engram("deposit", network, "--contract", contract, "--to", "lab/noisy")
+    shown = engram("certify", "lab/noisy:noisy.onnx", "--against", RECORDING)
+    assert "certifying: reading the recording" in shown.stderr
+    kept = next(line.split()[1] for line in shown.stdout.splitlines() if line.startswith("kept"))
+    assert engram("certify", "--check", kept).stdout.startswith("equal")
+    assert archive.artifact(Address.parse(kept)).time_ns > 0
 
 
 def test_one_file_is_written_by_its_ending_and_never_over_another(engram, archive, tmp_path):

@@ -227,7 +227,8 @@ def _examined(
     artifact = responder.artifact
     seen = _seen(artifact, recording)
     held_out = _held_out(experiment, seen, stimuli, settings, student=artifact, recording=recording)
-    with archive.open_minds(artifact.address, minds=1) as minds:
+    # Opened to ask for its profile and ports; a student that takes noise is opened with a seed only.
+    with archive.open_minds(artifact.address, minds=1, sample=settings.seed) as minds:
         profile = dict(minds.profile)
         hears_itself = any(str(port.role) == "noise" for port in minds.ports)
     subject = Subject(

@@ -53,7 +53,8 @@ class Wanted:
 
 def open_network(archive: Archive, address: AnyAddress, *, bin_s: float | None) -> tuple[Network, float]:
     """Open a student, in its own step or, where its contract names none, in bins of `bin_s`."""
-    with archive.open_minds(address, minds=1) as minds:
+    # A seed, for a student that takes noise is opened with one only; nothing is run here.
+    with archive.open_minds(address, minds=1, sample=0) as minds:
         interval = minds.sampling_interval_s or bin_s
         remembers = any(port.role == "state" for port in minds.ports)
     if interval is None:
