@@ -1,8 +1,6 @@
 """Students of the retina that draw their own spikes: trained, run freely, and compared with 54 repeats that they never saw.
 
-    python -P bench/spiking.py [--seeds 1,2,3] [--updates 1500] [--save FOLDER]
-
-`-P` keeps `bench/triton.py` from being taken for the library of that name.
+    python bench/spiking.py [--seeds 1,2,3] [--updates 1500] [--save FOLDER]
 
 Trains on the 50 segments that were shown once, 45 to learn and 5 to validate, on one thread, and prints for each seed what free
 runs of the held-out stimulus come to. Bins are 5 ms in everything that is printed; training sees the recording's own 1/600 s.
