@@ -97,9 +97,14 @@ def test_intervals_hold_the_value_and_say_what_they_are_of(itself):
     assert {one.bin_s for one in itself.measures if one.name == "cc_abs"} == {0.005, 0.02}
 
 
-def test_the_smallest_epsilon_that_the_pairs_had_power_for_is_told(itself):
-    pairs = itself.free_running.betting.pairs
-    assert itself.free_running.epsilon_with_power == pytest.approx(math.sqrt(math.log(20) / 2 / pairs), rel=0.01)
+def test_the_smallest_epsilon_that_the_repeats_had_power_for_is_told(itself):
+    free = itself.free_running
+    assert 0.01 < free.epsilon_with_power < 0.05
+    needed = {one.epsilon: one.repeats_needed for one in free.betting.switches}
+    assert needed[0.05] <= free.betting.repeats < needed[0.03]
+    half = free.control.repeats
+    assert half < free.betting.repeats / 2
+    assert not [one for one in free.control.switches if one.epsilon <= 0.05 and one.reached_at], "too few repeats"
 
 
 def test_the_same_seed_gives_the_same_certificate_and_another_seed_other_draws(recorded, poisson):
@@ -189,6 +194,26 @@ def test_several_stimuli_are_joined_each_from_where_it_is_scored(recorded):
     assert told.data.stimuli == ("held-out", "second")
     assert told.data.repeats == 30
     assert told.data.bins == (1400 - 72) // 20 * 20 + (900 - 72) // 20 * 20
+
+
+def test_the_answers_that_are_judged_are_not_those_that_were_averaged(recorded):
+    seeds = []
+
+    class Watched(PoissonStudent):
+        def expected(self, shown, *, seed):
+            seeds.append(("expected", seed))
+            return super().expected(shown, seed=seed)
+
+        def sample(self, shown, *, repeats, seed):
+            seeds.append(("sample", seed))
+            return super().sample(shown, repeats=repeats, seed=seed)
+
+    second = stimulus(900, seed=5)
+    more = Trials("second", second, DONOR.sample(second, repeats=30, seed=6))
+    examine(Watched(DONOR), replace(recorded, trials=(*recorded.trials, more)), small())
+    averaged, judged = ({seed for asked, seed in seeds if asked == name} for name in ("expected", "sample"))
+    assert len(judged) == 2
+    assert not averaged & judged
 
 
 class Wrong:

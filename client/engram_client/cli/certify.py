@@ -199,9 +199,11 @@ def _lines(certificate: Certificate) -> list[tuple[str, str]]:
     if free.betting is not None:
         shown = [one.epsilon for one in free.betting.switches if one.reached_at is not None]
         alike = f"alike to epsilon {min(shown):g}" if shown else "not shown to be alike"
-        guard = "never fired" if free.betting.quiet else f"fired at pair {free.betting.guard_at}"
+        guard = "never fired" if free.betting.quiet else f"fired after {free.betting.guard_at}"
         power = f"; power for epsilon {free.epsilon_with_power:.3f}" if free.epsilon_with_power is not None else ""
-        lines.append(("bets", f"{free.betting.pairs} pairs: the guard {guard}, {alike}{power}"))
+        lines.append(
+            ("bets", f"{free.betting.repeats} repeats of {free.betting.pairs} pairs: the guard {guard}, {alike}{power}")
+        )
     if certificate.drift is not None:
         flagged = (
             "FLAGGED: the first half of the repeats differs from the second"

@@ -191,7 +191,7 @@ def _answers(
         first = _skipped(settings)
         last = first + (one.bins - first) // windows.length * windows.length
         told = np.asarray(responder.expected(one.stimulus, seed=settings.seed), np.float64)
-        free = np.asarray(responder.sample(one.stimulus, repeats=one.repeats, seed=settings.seed + number))
+        free = np.asarray(responder.sample(one.stimulus, repeats=one.repeats, seed=_drawing(settings.seed, number)))
         _check(told, free, one)
         real.append(one.counts[:, first:last].astype(np.float64))
         drawn.append(free[:, first:last].astype(np.float64))
@@ -201,6 +201,15 @@ def _answers(
     if not answers.real.any():
         raise InvalidInput("no cell fired in the scored part of the recording: there is nothing to be alike to")
     return answers, tuple(np.cumsum(lengths[:-1]).tolist())
+
+
+def _drawing(seed: int, number: int) -> int:
+    """Return the seed of the free answers to a stimulus.
+
+    It is not that of the expectation, which for a student with noise is a mean of free runs: those must be others than the ones
+    that are judged, since discriminators are told what is expected.
+    """
+    return int(np.random.SeedSequence([seed, 0xD2A3, number]).generate_state(1)[0])
 
 
 def _check(told: F64, free: NDArray[np.generic], trials: Trials) -> None:

@@ -168,13 +168,13 @@ def _apart(certificate: Certificate) -> str:
     parts = [f"<h2>Told apart</h2>{_rows(rows[0], rows[1:])}"]
     if free.betting is not None:
         rows = [
-            [f"{one.epsilon:g}", f"{one.log10_e:.2f}", _at(one.reached_at), str(one.pairs_needed)]
+            [f"{one.epsilon:g}", f"{one.log10_e:.2f}", _at(one.reached_at), _needed(one.repeats_needed)]
             for one in free.betting.switches
         ]
         parts.append(f"<p>{escape(_guard(free.betting))}</p>")
-        parts.append(_rows(["alike to epsilon", "log10 e", "shown at pair", "pairs needed"], rows))
+        parts.append(_rows(["alike to epsilon", "log10 e", "shown after repeats", "repeats needed"], rows))
     if free.epsilon_with_power is not None:
-        least = f"So many pairs have the power to show epsilon {free.epsilon_with_power:.3f} at best."
+        least = f"So many repeats have the power to show epsilon {free.epsilon_with_power:.3f} at best."
         parts.append(f'<p class="quiet">{escape(least)}</p>')
     return "".join(parts)
 
@@ -185,13 +185,19 @@ def _told_apart(one: Discriminator) -> list[str]:
 
 def _guard(betting: Betting) -> str:
     right = ", ".join(f"{name} {100 * share:.1f} %" for name, share in betting.right.items())
-    fired = "never fired" if betting.guard_at is None else f"fired at pair {betting.guard_at}"
+    fired = "never fired" if betting.guard_at is None else f"fired after {betting.guard_at} repeats"
     evidence = f"The guard {fired} (log10 e {betting.guard_log10_e:.1f})."
-    return f"In {betting.pairs} pairs the discriminators were right in: {right}. {evidence}"
+    return (
+        f"In {betting.repeats} repeats of {betting.pairs} pairs the discriminators were right in: {right}. {evidence}"
+    )
 
 
-def _at(pair: int | None) -> str:
-    return "never" if pair is None else str(pair)
+def _at(repeat: int | None) -> str:
+    return "never" if repeat is None else str(repeat)
+
+
+def _needed(repeats: int | None) -> str:
+    return "no number" if repeats is None else str(repeats)
 
 
 def _domain(certificate: Certificate) -> str:
