@@ -22,6 +22,7 @@ from engram_fidelity.experiment import Counts, Stimulus
 from engram_fidelity.extract.ensemble import Ensemble, fit
 from engram_fidelity.extract.history import History
 from engram_fidelity.responder import RateResponder, Responder
+from engram_fidelity.seeds import derived
 from engram_fidelity.twosample import Windows, c2st, mmd2_unbiased
 from engram_format.errors import InvalidInput
 
@@ -137,7 +138,7 @@ class _Loop:
         """Give stimulations to the target and keep the answers; return how far they are from what is wanted, in bits per spike."""
         heard = []
         for stimulation in stimulations:
-            answers = self.target.sample(stimulation, repeats=self.repeats, seed=_seed(self.seed, 3, self.queries))
+            answers = self.target.sample(stimulation, repeats=self.repeats, seed=derived(self.seed, 3, self.queries))
             self.queries += 1
             self.features.append(self.history.of(stimulation))
             self.counts.append(answers.mean(axis=0, dtype=np.float64))
@@ -158,7 +159,7 @@ class _Loop:
             np.concatenate(features),
             np.concatenate(counts),
             group,
-            seed=_seed(self.seed, 4, number),
+            seed=derived(self.seed, 4, number),
             updates=400,
             decay=1.0,
         )
@@ -200,7 +201,7 @@ class _Judge:
         own = self._answers(self.source, self.stimuli, 5)
         other = self._answers(self.target, stimulations, 6)
         expected = np.concatenate(
-            [self.source.expected(one, seed=_seed(self.seed, 7))[self.skip :] for one in self.stimuli]
+            [self.source.expected(one, seed=derived(self.seed, 7))[self.skip :] for one in self.stimuli]
         ).astype(np.float64)
         samples = [self.windows.cut(answers).sum(axis=2) for answers in (own, other)]
         told = c2st(own, other, bin_s=self.bin_s, expected=expected, seed=self.seed, windows=self.windows, draws=50)
@@ -209,7 +210,7 @@ class _Judge:
 
     def _answers(self, network: Responder, stimuli: Stimulus, part: int) -> Counts:
         answers = [
-            network.sample(one, repeats=self.repeats, seed=_seed(self.seed, part, number))[:, self.skip :]
+            network.sample(one, repeats=self.repeats, seed=derived(self.seed, part, number))[:, self.skip :]
             for number, one in enumerate(stimuli)
         ]
         return np.concatenate(answers, axis=1)
@@ -246,7 +247,3 @@ def _explored(stimuli: Stimulus, limits: Limits, *, seed: int) -> Stimulus:
     return np.clip(shuffled * rng.uniform(0.5, 1.5, (len(stimuli), 1, 1)), limits.least, limits.greatest).astype(
         np.float32
     )
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -91,12 +91,13 @@ def distill(
     machine.
     """
     from engram_client.cli.deposit import this_user
-    from engram_client.fidelity.distilling import Recipe, check_place, distill_recording
+    from engram_client.fidelity.distilling import Recipe, distill_recording
+    from engram_client.fidelity.made import check_place
 
     if budget is not None and updates is not None:
         raise click.UsageError("--budget and --updates exclude each other.")
     source, place = parse_any(recording), Address.parse(to)
-    check_place(place)
+    check_place(place, what="a student")
     recipe = Recipe(
         tier=tier,
         seed=seed,

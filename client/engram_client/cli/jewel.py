@@ -83,8 +83,8 @@ def run(
     quiet. What it was trained on is left out. Every transition is deposited, with its numbers, in one version.
     """
     from engram_client.cli.deposit import this_user
-    from engram_client.fidelity.jewels import check_place, run_jewel
-    from engram_client.fidelity.made import beside, network_address
+    from engram_client.fidelity.jewels import run_jewel
+    from engram_client.fidelity.made import beside, check_place, network_address
     from engram_client.local import check_destination, written_whole
     from engram_fidelity.extras import need
     from engram_fidelity.jewel import Rules
@@ -92,7 +92,7 @@ def run(
     place = None if to is None else Address.parse(to)
     judged, played = network_address(student), network_address(recording)
     if place is not None:
-        check_place(place)
+        check_place(place, what="a run")
     rules = Rules(alpha=alpha, eps=eps, rate_eps=rate_eps, draws=draws, attempts=attempts, seed=seed)
     if output is not None:
         check_destination(output, force=force)

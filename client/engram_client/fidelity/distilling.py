@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engram_client.contract import contract_metadata
+from engram_client.fidelity.made import check_place, consent_of
 from engram_client.fidelity.reading import allow_training, read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_client.transfer import deposit_files
 from engram_fidelity.distill import Distilled, distill, taught_in_bins
 from engram_fidelity.distill.budget import Progress, no_progress
 from engram_format.address import Address, AnyAddress, check_note
-from engram_format.catalog import Artifact, Kind, Metadata
+from engram_format.catalog import Artifact, Kind
 from engram_format.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def distill_recording(
     and from the teacher and the base where there are. Raises `Denied` where consent does not allow training, before anything is
     read, and what `read_experiment` and `distill` raise; nothing is deposited then.
     """
-    check_place(to)
+    check_place(to, what="a student")
     check_note(message, what="message")
     check_note(author, what="author")
     source = archive.artifact(recording)
@@ -97,12 +98,6 @@ def distill_recording(
     )
 
 
-def check_place(to: Address) -> None:
-    """Raise `InvalidInput` unless a student can be deposited there."""
-    if to.memory is None or to.version is not None or not to.path:
-        raise InvalidInput(f"{to} is no place for a student: name vault/memory:path, without a version")
-
-
 def _base(archive: Archive, address: AnyAddress) -> tuple[Artifact, bytes]:
     artifact = archive.artifact(address)
     if artifact.kind is not Kind.STUDENT or artifact.size > _MAX_BASE_BYTES:
@@ -131,13 +126,8 @@ def _deposited(
             kind=Kind.STUDENT,
             message=message,
             author=author,
-            metadata={**_consent(sources[0]), **contract_metadata(made.contract), **made.metadata},
+            metadata={**consent_of(sources[0]), **contract_metadata(made.contract), **made.metadata},
             made_from=tuple(dict.fromkeys(source.sha256 for source in sources)),
             warn=warn,
         )
     return archive.artifact(version.address.of(to.path))
-
-
-def _consent(recording: Artifact) -> Metadata:
-    """Return the statement of consent, which holds for what is made from a recording as it does for the recording."""
-    return {name: value for name, value in recording.metadata.items() if name.startswith("consent.")}

@@ -5,14 +5,14 @@ Every transition is deposited as an artifact of its own, beside the log of the w
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from engram_client.fidelity.made import Made, as_json, consent_of, deposit_made
+from engram_client.fidelity.made import Made, as_json, check_place, consent_of, deposit_made
 from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.seen import seen_by
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.experiment import Experiment
@@ -59,7 +59,7 @@ def run_jewel(
     that the student was trained on are left out, as its metadata name them. Raises what `read_experiment` and `run` raise; nothing
     is deposited then.
     """
-    check_place(to)
+    check_place(to, what="a run")
     check_note(author, what="author")
     source = archive.artifact(recording)
     if learn:
@@ -67,7 +67,12 @@ def run_jewel(
     judged = ArchiveStudent(archive, student, bin_s=bin_s)
     whole = read_experiment(archive, source.address, bin_s=bin_s, stimulus=stimulus, warn=warn)
     judged.check(whole)
-    unseen = _unseen(whole, judged.artifact)
+    unseen = _unseen(
+        whole,
+        judged.artifact,
+        source,
+        in_bins_of=lambda width: read_experiment(archive, source.address, bin_s=width, stimulus=stimulus),
+    )
     done = run(
         recorded(unseen, seed=rules.seed if shuffle else None),
         judged,
@@ -112,19 +117,11 @@ def run_jewel(
     return JewelRun(done, log, tuple(transitions))
 
 
-def check_place(to: Address) -> None:
-    """Raise `InvalidInput` unless a run's log can be deposited there."""
-    if to.memory is None or to.version is not None or not to.path:
-        raise InvalidInput(f"{to} is no place for a run: name a folder as vault/memory:path, without a version")
-
-
-def _unseen(experiment: Experiment, student: Artifact) -> Experiment:
+def _unseen(
+    experiment: Experiment, student: Artifact, recording: Artifact, *, in_bins_of: Callable[[float], Experiment]
+) -> Experiment:
     """Leave out the stimuli that the student was trained on or chosen by."""
-    seen: set[str] = set()
-    for name in ("distill.training", "distill.validation"):
-        text = student.metadata.get(name)
-        if isinstance(text, str):
-            seen |= set(json.loads(text))
+    seen = seen_by(student, recording, experiment, in_bins_of=in_bins_of).stimuli
     left = [trials.stimulus_id for trials in experiment.trials if trials.stimulus_id not in seen]
     if not left:
         raise InvalidInput(

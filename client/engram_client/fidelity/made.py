@@ -27,6 +27,8 @@ class Made:
     data: bytes
     kind: Kind
     metadata: Metadata = field(default_factory=dict)
+    made_from: tuple[str, ...] = ()
+    """SHA-256 of what it was made from, where that is not all that the run was given."""
 
 
 def deposit_made(
@@ -42,7 +44,7 @@ def deposit_made(
                 kind=one.kind,
                 time_ns=time.time_ns(),
                 metadata=one.metadata,
-                made_from=origins,
+                made_from=one.made_from or origins,
             )
             deposit.begin(spec)
             deposit.write(one.data)
@@ -71,7 +73,7 @@ def network_address(text: str) -> AnyAddress:
 
 
 def consent_of(recording: Artifact) -> Metadata:
-    """Return the statement of consent, which holds for what is made from an artifact as it does for the artifact."""
+    """Return the statement of consent, which holds for what is made from a recording as it does for the recording."""
     return {name: value for name, value in recording.metadata.items() if name.startswith("consent.")}
 
 

@@ -23,6 +23,7 @@ from engram_fidelity.extras import need
 from engram_fidelity.grade import Case, grade
 from engram_fidelity.report.evidence import Evidence
 from engram_fidelity.responder import RateResponder
+from engram_fidelity.seeds import derived
 from engram_fidelity.twosample import Windows
 from engram_format.catalog import Scalar
 from engram_format.errors import InvalidInput, Precondition
@@ -209,7 +210,7 @@ def _drawing(seed: int, number: int) -> int:
     It is not that of the expectation, which for a student with noise is a mean of free runs: those must be others than the ones
     that are judged, since discriminators are told what is expected.
     """
-    return int(np.random.SeedSequence([seed, 0xD2A3, number]).generate_state(1)[0])
+    return derived(seed, 0xD2A3, number)
 
 
 def _check(told: F64, free: NDArray[np.generic], trials: Trials) -> None:

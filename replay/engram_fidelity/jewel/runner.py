@@ -18,6 +18,7 @@ from engram_fidelity.jewel.source import Presentation
 from engram_fidelity.jewel.states import Event, Machine, State
 from engram_fidelity.jewel.windows import Pairs, cut
 from engram_fidelity.responder import RateResponder
+from engram_fidelity.seeds import derived
 from engram_fidelity.sequential import threshold
 from engram_format.errors import InvalidInput
 
@@ -316,8 +317,3 @@ def run(
         judges=(*judges, RATES),
         student=jewel.current,
     )
-
-
-def derived(*parts: int) -> int:
-    """Return a seed that follows from numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

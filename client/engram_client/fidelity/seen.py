@@ -1,0 +1,103 @@
+"""What a student has seen of a recording, as its metadata say: none of that is evidence of likeness."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from engram_fidelity.digest import experiment_sha256
+from engram_fidelity.distill.outcome import more_of
+from engram_fidelity.experiment import Experiment, Trials
+from engram_format.catalog import Artifact
+from engram_format.errors import InvalidInput
+
+_PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
+"""A part of a trial, in the bins that the student learned from, as distilling cuts long ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What taught a student, or what it was chosen by."""
+
+    trials: tuple[Trials, ...] = ()
+    """Trials of the recording, and parts of trials, as far as the metadata name them."""
+    stimuli: frozenset[str] = frozenset()
+    """Stimuli of the recording of which it has seen any part."""
+
+
+def seen_by(
+    student: Artifact,
+    recording: Artifact,
+    experiment: Experiment,
+    *,
+    in_bins_of: Callable[[float], Experiment],
+) -> Seen:
+    """Tell what a student has seen of the experiment that a recording holds; nothing where it was made from another recording.
+
+    A recording is the same where its bytes are, or the experiment in it is: `in_bins_of` reads it in the student's bins if
+    these are others. Where the metadata name only the first of very many stimuli, all have been seen but those that they say
+    were held out. Raises `InvalidInput` for metadata that are no lists of stimuli.
+    """
+    lists = [_ids(student, f"distill.{name}") for name in ("training", "validation")]
+    if not any(lists) or not _same(student, recording, experiment, in_bins_of=in_bins_of):
+        return Seen()
+    held = {one.stimulus_id: one for one in experiment.trials}
+    sub_steps = student.metadata.get("distill.sub_steps", 1)
+    parts = [
+        _part(held, one, together=sub_steps if isinstance(sub_steps, int) else 1) for one in (*lists[0], *lists[1])
+    ]
+    found = [one for one in parts if one is not None]
+    if any(more_of(one) for ids in lists for one in ids[-1:]):
+        stimuli = frozenset(held).difference(_ids(student, "distill.held_out"))
+    else:
+        stimuli = frozenset(name for name, _ in found)
+    return Seen(tuple(trials for _, trials in found if trials is not None), stimuli)
+
+
+def _ids(student: Artifact, name: str) -> tuple[str, ...]:
+    """Return the stimulus ids that a student's metadata hold under a name, none where there are none."""
+    held = student.metadata.get(name)
+    if held is None:
+        return ()
+    try:
+        told = json.loads(str(held))
+    except ValueError:
+        told = None
+    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+        raise InvalidInput(
+            f"{student.address} has metadata {name} that are no JSON list of stimulus ids: distil it again, or mend them"
+        )
+    return tuple(told)
+
+
+def _same(
+    student: Artifact, recording: Artifact, experiment: Experiment, *, in_bins_of: Callable[[float], Experiment]
+) -> bool:
+    if not student.made_from or recording.sha256 in student.made_from:
+        return True
+    digest = student.metadata.get("distill.experiment_sha256")
+    if digest == experiment_sha256(experiment):
+        return True
+    sub_steps = student.metadata.get("distill.sub_steps", 1)
+    if digest is None or not isinstance(sub_steps, int) or sub_steps < 2:
+        return False
+    try:
+        return digest == experiment_sha256(in_bins_of(experiment.bin_s / sub_steps))
+    except InvalidInput:
+        return False  # a recording without such bins is not the one that it learned from
+
+
+def _part(held: dict[str, Trials], named: str, *, together: int) -> tuple[str, Trials | None] | None:
+    """Return the stimulus that is named, and the trials or the part of them in the experiment's bins; `None` if it has none."""
+    if named in held:
+        return named, held[named]
+    piece = _PIECE.fullmatch(named)
+    if piece is None or (whole := held.get(piece["id"])) is None:
+        return None
+    part = slice(int(piece["start"]) // together, int(piece["stop"]) // together)
+    if not len(whole.stimulus[part]):
+        return piece["id"], None
+    return piece["id"], Trials(named, whole.stimulus[part], whole.counts[:, part])
