@@ -33,7 +33,10 @@ def archive(tmp_path_factory):
         opened.create_vault("lab")
         recorded = experiment(NETWORK, repeats=12)
         (folder / "recorded.npz").write_bytes(as_npz(recorded))
-        deposit_files(opened, [folder / "recorded.npz"], to=Address("lab", "bars"), kind=Kind.RECORDING)
+        allowed = {"consent.duo": "GRU", "consent.model_training": True}
+        deposit_files(
+            opened, [folder / "recorded.npz"], to=Address("lab", "bars"), kind=Kind.RECORDING, metadata=allowed
+        )
         for name, network in (("a", NETWORK), ("b", Memoryless(wrong=0.6))):
             place = Address.parse(f"lab/bars:students/{name}.onnx")
             put(opened, place, network.network(), kind=Kind.STUDENT, metadata=told(recorded))
@@ -125,8 +128,8 @@ def test_a_forged_certificate_fails_with_what_differs(engram, archive):
         ((STUDENT, "--check", "--against", RECORDING), 2, "nothing but its address"),
         ((STUDENT, "--against", "lab/bars:nothing.npz"), 1, "nothing.npz"),
         ((STUDENT, "--against", STUDENT), 1, "has no"),
-        ((STUDENT, "--against", RECORDING, "--bin", "10"), 1, "takes a step every 0.005 s"),
-        ((STUDENT, "--against", RECORDING, "--bin", "-1"), 1, "is none"),
+        ((STUDENT, "--against", RECORDING, "--bin", "10ms"), 1, "takes a step every 0.005 s"),
+        ((STUDENT, "--against", RECORDING, "--bin", "-1"), 2, "is no duration"),
         ((STUDENT, "--against", RECORDING, "--stimulus", "17"), 1, "no stimulus '17'"),
         ((STUDENT, "--against", RECORDING, "--to", "lab/bars@1:x.json"), 1, "no place for a certificate"),
         ((STUDENT, "--against", RECORDING, "--to", "lab/bars:x.txt"), 1, "ends in .json"),
@@ -156,7 +159,7 @@ def test_coverage_is_told_and_drawn(engram, tmp_path):
     picture = tmp_path / "coverage.png"
     shown = engram("coverage", RECORDING, "--target", 0.5, "-o", picture).stdout
     assert "cells visited" in shown
-    assert "quick fits" in shown
+    assert "quick students" in shown
     assert "target" in shown
     assert picture.read_bytes().startswith(PNG)
     told = json.loads(

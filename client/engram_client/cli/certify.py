@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from engram_client.cli.durations import Duration
 from engram_client.cli.errors import FAILED
 from engram_client.cli.output import as_json, as_json_map, printable, warn, write_fields, write_json, write_table
 from engram_client.cli.settings import Settings, archive_options
@@ -42,7 +43,7 @@ _MOST_DIFFERENCES: Final = 30
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, metavar="N", help="Of all that is drawn."
 )
-@click.option("--bin", "bin_ms", type=float, default=5.0, show_default=True, metavar="MS", help="Width of a bin in ms.")
+@click.option("--bin", "bin_s", type=Duration(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("--no-ceiling", is_flag=True, help="Also without repeats; that is written in, and the grade is C.")
 @click.option(
     "-o",
@@ -65,7 +66,7 @@ def certify(
     to: str | None,
     stimuli: tuple[str, ...],
     seed: int,
-    bin_ms: float,
+    bin_s: float,
     no_ceiling: bool,
     output: Path | None,
     force: bool,
@@ -100,7 +101,7 @@ def certify(
             seed=seed,
             ceiling=not no_ceiling,
             stimuli=stimuli,
-            bin_s=bin_ms / 1000,
+            bin_s=bin_s,
             warn=warn,
         )
         report = draw(done.certificate, done.evidence)

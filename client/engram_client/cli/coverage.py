@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engram_client.cli.durations import Duration
 from engram_client.cli.output import as_json, printable, warn, write_fields, write_json
 from engram_client.cli.settings import Settings, archive_options
 from engram_format.address import parse_any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, metavar="N", help="Of all that is drawn."
 )
-@click.option("--bin", "bin_ms", type=float, default=5.0, show_default=True, metavar="MS", help="Width of a bin in ms.")
+@click.option("--bin", "bin_s", type=Duration(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it, too.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @archive_options
@@ -38,14 +39,15 @@ def coverage(
     students: tuple[str, ...],
     target: float,
     seed: int,
-    bin_ms: float,
+    bin_s: float,
     output: Path | None,
     force: bool,
     as_document: bool,
 ) -> None:
     """Tell what part of stimulus space RECORDING has visited, where students guess, and how many more minutes would help.
 
-    Fidelity against minutes is that of quick fits to growing parts; a better tier starts higher and needs fewer.
+    Fidelity against minutes is that of quick students of growing parts, which nobody keeps; a better tier starts higher and
+    needs fewer. Where consent does not allow to train models none is made, and fidelity is not told.
     """
     from engram_client.fidelity.covering import cover_recording
     from engram_client.local import check_destination, written_whole
@@ -63,7 +65,7 @@ def coverage(
             students=[parse_any(one) for one in students],
             target=target,
             seed=seed,
-            bin_s=bin_ms / 1000,
+            bin_s=bin_s,
             warn=warn,
         )
     if output is not None:
@@ -95,14 +97,14 @@ def _lines(found: Covered) -> list[tuple[str, str]]:
     if covered.held_out_share is not None:
         share = f"{covered.held_out_visited} of {covered.held_out} cells ({100 * covered.held_out_share:.0f} %)"
         lines.append(("held out", f"{share} were visited in training"))
-    lines.append(
-        ("disagreement", f"{100 * found.disagreement.mean:.1f} % of what is expected, between {found.between}")
-    )
+    if found.disagreement is not None:
+        share = f"{100 * found.disagreement.mean:.1f} % of what is expected"
+        lines.append(("disagreement", f"{share}, between {found.between}"))
     if found.curve is None:
-        lines.append(("target", "not known: no stimulus was shown more than once, so there is no fidelity to tell"))
+        lines.append(("target", f"not known: {found.missing}"))
         return lines
     last = max(found.curve.points, key=lambda one: one.minutes)
-    lines.append(("fidelity", f"CC_norm {last.fidelity:.3f} of a quick fit to all of it"))
+    lines.append(("fidelity", f"CC_norm {last.fidelity:.3f} of a quick student of all of it"))
     lines.append(("target", _sentence(found)))
     return lines
 
