@@ -102,7 +102,7 @@ class Replayed:
         return trials.counts[first : first + repeats]
 
     def expected(self, stimulus: Stimulus, *, seed: int) -> Stimulus:
-        """Return the mean of the repeats that have been used, smoothed over 25 bins; of none, the recording's mean rate."""
+        """Return the mean of the repeats that have been used, smoothed over five bins; of none, the recording's mean rate."""
         trials, key = self._of(stimulus)
         before = trials.counts[: self.used[key]]
         if not len(before):
