@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from engram_client.contract import contract_metadata
 from engram_client.fidelity.made import Made, check_place, consent_of, deposit_made
 from engram_client.fidelity.pools import Wanted, open_network, stimuli_of
@@ -102,7 +104,8 @@ def extract_student(
         **held,
     }
     like = Experiment(
-        (Trials("query", pool[0], responder.sample(pool[0], repeats=1, seed=asking.seed)),),
+        # Names and bins are wanted of it; the teacher is not asked once more than its ledger says.
+        (Trials("query", pool[0], np.zeros((1, bins, responder.cells), np.uint8)),),
         bin_s,
         responder.channel_names or tuple(str(number) for number in range(responder.channels)),
         responder.cell_names or tuple(str(number) for number in range(responder.cells)),

@@ -36,7 +36,10 @@ class Rules:
     """What was agreed before the run. Raises `InvalidInput` for what cannot be."""
 
     alpha: float = 0.05
-    """The probability of switching to a student that can be told apart, over the whole run."""
+    """The probability of switching to a student that can be told apart, over the whole run, as far as windows are independent.
+
+    For rates it holds whatever the network does; `windows.design_effect` in the log says how far it may be off for the others.
+    """
     eps: float = 0.05
     """How much more often than by chance any discriminator may tell real from student."""
     rate_eps: float = 0.05
