@@ -154,6 +154,28 @@ def test_trials_that_the_student_was_trained_on_are_refused(archive, student, re
         certify_student(archive, memorised, recording.address)
 
 
+def test_what_its_base_was_trained_on_does_not_count_either(archive, recording):
+    shown, place = experiment(NETWORK), PLACE.of("students/base.onnx")
+    base = put(
+        archive,
+        place,
+        Memoryless(wrong=0.3).network(),
+        kind=Kind.STUDENT,
+        metadata=told(shown, training=["0", "6"]),
+        made_from=(recording.sha256,),
+    )
+    child = put(
+        archive,
+        PLACE.of("students/child.onnx"),
+        Memoryless(wrong=0.2).network(),
+        kind=Kind.STUDENT,
+        metadata=told(shown, training=["1"]),
+        made_from=(recording.sha256, archive.artifact(base).sha256),
+    )
+    with pytest.raises(InvalidInput, match="was trained on stimulus '6'"):
+        certify_student(archive, child, recording.address, stimuli=["6"])
+
+
 def test_a_student_of_other_electrodes_and_other_bins_is_refused(archive, recording):
     other = Memoryless(channels=5)
     address = put(

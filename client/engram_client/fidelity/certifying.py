@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from engram_client.fidelity.made import Made, consent_of, deposit_made
 from engram_client.fidelity.reading import read_experiment
-from engram_client.fidelity.seen import seen_by
+from engram_client.fidelity.seen import seen_in_line
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.certificate import (
     Certificate,
@@ -73,7 +73,8 @@ def certify_student(
 ) -> Examination:
     """Hold a student against the repeats of a recording.
 
-    `stimuli` names those that count; by default all that the student was not trained on, as its metadata say. Raises
+    `stimuli` names those that count; by default all that neither the student nor those that it was made from were trained
+    on, as their metadata say. Raises
     `InvalidInput` for one that it was trained on, for a student of other electrodes or bins, and `Precondition` where nothing is
     left, or where no stimulus was repeated and `ceiling` is wanted.
     """
@@ -188,13 +189,12 @@ def _examined(
     warn: Warn,
 ) -> Examination:
     recording = archive.artifact(against)
-    experiment = read_experiment(archive, against, bin_s=settings.bin_s, warn=warn)
+    # Version and all: what is read is what the certificate names.
+    experiment = read_experiment(archive, recording.address, bin_s=settings.bin_s, warn=warn)
     responder = ArchiveStudent(archive, student, bin_s=settings.bin_s)
     responder.check(experiment)
     artifact = responder.artifact
-    seen = seen_by(
-        artifact, recording, experiment, in_bins_of=lambda width: read_experiment(archive, against, bin_s=width)
-    )
+    seen = seen_in_line(archive, artifact, recording, experiment)
     held_out = _held_out(experiment, seen.stimuli, stimuli, settings, student=artifact, recording=recording)
     with archive.open_minds(artifact.address, minds=1) as minds:
         profile = dict(minds.profile)
@@ -223,7 +223,7 @@ def _held_out(
     for one in stimuli:
         if one in seen:
             raise InvalidInput(
-                f"{student.address} was trained on stimulus {one!r} of {recording.address}, so it cannot be certified with it: "
+                f"{student.address}, or what it was made from, was trained on stimulus {one!r} of {recording.address}: "
                 "name one that was held out, or none"
             )
     if stimuli:

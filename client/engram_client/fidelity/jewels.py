@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from engram_client.fidelity.made import Made, as_json, check_place, consent_of, deposit_made
 from engram_client.fidelity.reading import allow_training, read_experiment
-from engram_client.fidelity.seen import seen_by
+from engram_client.fidelity.seen import Seen, seen_in_line
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.experiment import Experiment
@@ -67,12 +67,7 @@ def run_jewel(
     judged = ArchiveStudent(archive, student, bin_s=bin_s)
     whole = read_experiment(archive, source.address, bin_s=bin_s, stimulus=stimulus, warn=warn)
     judged.check(whole)
-    unseen = _unseen(
-        whole,
-        judged.artifact,
-        source,
-        in_bins_of=lambda width: read_experiment(archive, source.address, bin_s=width, stimulus=stimulus),
-    )
+    unseen = _unseen(whole, judged.artifact, seen_in_line(archive, judged.artifact, source, whole, stimulus=stimulus))
     done = run(
         recorded(unseen, seed=rules.seed if shuffle else None),
         judged,
@@ -117,12 +112,9 @@ def run_jewel(
     return JewelRun(done, log, tuple(transitions))
 
 
-def _unseen(
-    experiment: Experiment, student: Artifact, recording: Artifact, *, in_bins_of: Callable[[float], Experiment]
-) -> Experiment:
+def _unseen(experiment: Experiment, student: Artifact, seen: Seen) -> Experiment:
     """Leave out the stimuli that the student was trained on or chosen by."""
-    seen = seen_by(student, recording, experiment, in_bins_of=in_bins_of).stimuli
-    left = [trials.stimulus_id for trials in experiment.trials if trials.stimulus_id not in seen]
+    left = [trials.stimulus_id for trials in experiment.trials if trials.stimulus_id not in seen.stimuli]
     if not left:
         raise InvalidInput(
             f"{student.address} was trained on every stimulus of the recording: bring a recording with others, or repeats"

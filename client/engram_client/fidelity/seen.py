@@ -6,16 +6,22 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from engram_client.fidelity.reading import read_experiment
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.distill.outcome import more_of
 from engram_fidelity.experiment import Experiment, Trials
-from engram_format.catalog import Artifact
-from engram_format.errors import InvalidInput
+from engram_format.address import ContentAddress
+from engram_format.catalog import Artifact, Kind
+from engram_format.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from engram_client.archive import Archive
 
 _PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
 """A part of a trial, in the bins that the student learned from, as distilling cuts long ones."""
+_MOST_ORIGINS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,41 @@ class Seen:
     """Trials of the recording, and parts of trials, as far as the metadata name them."""
     stimuli: frozenset[str] = frozenset()
     """Stimuli of the recording of which it has seen any part."""
+
+
+def seen_in_line(
+    archive: Archive, student: Artifact, recording: Artifact, experiment: Experiment, *, stimulus: str | None = None
+) -> Seen:
+    """Tell what a student has seen of a recording, and what those have that it was made from: its base, its teachers.
+
+    A base that was trained on what its student had held out has told it. Origins are followed as far as they are in this archive.
+    """
+    trials: dict[str, Trials] = {}
+    stimuli: frozenset[str] = frozenset()
+    line, known = [student], {student.sha256}
+    while line:
+        one = line.pop(0)
+        found = seen_by(
+            one,
+            recording,
+            experiment,
+            in_bins_of=lambda width: read_experiment(archive, recording.address, bin_s=width, stimulus=stimulus),
+        )
+        trials |= {part.stimulus_id: part for part in found.trials}
+        stimuli |= found.stimuli
+        for digest in one.made_from:
+            if digest not in known and len(known) < _MOST_ORIGINS:
+                known.add(digest)
+                line += _student_of(archive, digest)
+    return Seen(tuple(trials.values()), stimuli)
+
+
+def _student_of(archive: Archive, sha256: str) -> list[Artifact]:
+    try:
+        found = archive.artifact(ContentAddress(sha256))
+    except NotFound:
+        return []
+    return [found] if found.kind is Kind.STUDENT else []
 
 
 def seen_by(
