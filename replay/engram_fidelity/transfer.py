@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from engram_fidelity.experiment import Counts, Stimulus
 from engram_fidelity.extract.ensemble import Ensemble, fit
 from engram_fidelity.extract.history import History
+from engram_fidelity.one_thread import on_one_thread
 from engram_fidelity.responder import RateResponder, Responder
 from engram_fidelity.seeds import derived
 from engram_fidelity.twosample import Windows, c2st, mmd2_unbiased
@@ -74,6 +75,7 @@ class Transferred:
     """Those found for the held-out stimuli: (stimulus, time, channel)."""
 
 
+@on_one_thread
 def transfer(
     source: RateResponder,
     target: Responder,

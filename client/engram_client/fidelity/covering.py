@@ -16,7 +16,6 @@ from engram_fidelity.distill.quick import quick_student
 from engram_fidelity.distill.split import Split, split
 from engram_fidelity.distill.tiers import check_can_teach
 from engram_fidelity.experiment import Experiment, Trials
-from engram_fidelity.extras import need
 from engram_fidelity.learning_curve import LearningCurve, extrapolate, measure
 from engram_fidelity.metrics.correlation import cc, rebin
 from engram_fidelity.responder import RateResponder
@@ -86,11 +85,9 @@ def cover_recording(
     missing = _forbidden(artifact)
     if not missing:
         check_can_teach(training)
-    # One thread: the same numbers come out again, and nothing waits for others' work.
-    with need("threadpoolctl", "certify").threadpool_limits(1):
-        if not asked and not missing:
-            asked, between = _ensemble(training, seed), f"{_ENSEMBLE} quick students of halves of the training"
-        curve = _curve(training, held_out, target=target, seed=seed) if held_out and not missing else None
+    if not asked and not missing:
+        asked, between = _ensemble(training, seed), f"{_ENSEMBLE} quick students of halves of the training"
+    curve = _curve(training, held_out, target=target, seed=seed) if held_out and not missing else None
     return Covered(
         recording=artifact.address,
         coverage=cover(space, training.trials, held_out),

@@ -19,6 +19,7 @@ from engram_fidelity.distill.split import parted
 from engram_fidelity.distill.target import CPU_STREAM
 from engram_fidelity.distill.tiers import check_can_teach
 from engram_fidelity.experiment import Counts, Experiment, Stimulus, Trials
+from engram_fidelity.one_thread import on_one_thread
 
 UPDATES: Final = 300
 _MOST: Final = 255
@@ -42,6 +43,7 @@ class Quick:
         """How many cells answer."""
         return len(self.like.cells)
 
+    @on_one_thread
     def expected(self, stimulus: Stimulus, *, seed: int) -> Stimulus:
         """Return the expected count of each cell in each bin, (time, cell); the seed changes nothing."""
         nothing = np.zeros((1, len(stimulus), self.cells), np.uint8)
@@ -56,6 +58,7 @@ class Quick:
         return np.minimum(drawn, _MOST).astype(np.uint8)
 
 
+@on_one_thread
 def quick_student(experiment: Experiment, *, seed: int) -> Quick:
     """Make a quick student of all trials, repeated ones too; the same seed gives the same student on one machine.
 

@@ -15,6 +15,7 @@ from engram_fidelity.extract.history import History
 from engram_fidelity.extract.ledger import Query, digest
 from engram_fidelity.extract.policies import Policy, choose
 from engram_fidelity.metrics.likelihood import bits_per_spike
+from engram_fidelity.one_thread import on_one_thread
 from engram_fidelity.responder import Responder
 from engram_fidelity.seeds import derived
 from engram_format.errors import InvalidInput
@@ -104,6 +105,7 @@ class _Extraction:
         return expectations
 
 
+@on_one_thread
 def extract(
     teacher: Responder,
     pool: Stimulus,
