@@ -45,6 +45,12 @@ KINDS: dict[str, Group] = {
     "reservoir 64-512-64, one reservoir, own readouts": lambda count: [
         replay_models.reservoir(seed, 512, base=1000) for seed in range(count)
     ],
+    "distilled GRU 31-64-6, one base, own readouts": lambda count: [
+        replay_models.cohort(seed, rank=0) for seed in range(count)
+    ],
+    "distilled GRU 31-64-6, one base, own deltas of rank 4 and readouts": lambda count: [
+        replay_models.cohort(seed, rank=4) for seed in range(count)
+    ],
     "reservoir 64-512-64, one base, own deltas of rank 8 and readouts": lambda count: [
         replay_models.reservoir(seed, 512, base=1000, delta_rank=8) for seed in range(count)
     ],

@@ -17,6 +17,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engram_fidelity.distill.basis import Scale
+from engram_fidelity.distill.gru import Recurrent, first_weights
+
 CHANNELS = 64
 SIZES = {"gru": 256, "gru_small": 64}
 """The students that are written, and their units."""
@@ -87,6 +90,18 @@ class _Weights:
 
     def __call__(self, shape: tuple[int, ...], summed: int) -> _Array:
         return np.asarray(self._chance.standard_normal(shape) / np.sqrt(summed), np.float32)
+
+
+def cohort(seed: int, *, rank: int) -> onnx.ModelProto:
+    """Make a student of the retina's size as `engram distill --share` does: one base for all seeds, what is its own drawn."""
+    scale = Scale(np.zeros(31, np.float32), np.ones(31, np.float32))
+    weights = first_weights(np.random.default_rng(0), channels=31, hidden=64, cells=6)
+    own = np.random.default_rng(seed + 1)
+    weights["outer"] = own.standard_normal((64, 6), np.float32) / 8
+    for name, width in (("channel", 31), ("hidden", 64)) if rank else ():
+        weights[f"{name}_down"] = own.standard_normal((width, rank), np.float32) / 8
+        weights[f"{name}_up"] = own.standard_normal((rank, 64), np.float32) / 8
+    return onnx.load_model_from_string(Recurrent(scale, weights).to_onnx())
 
 
 def _student(

@@ -17,6 +17,9 @@ Float = NDArray[np.float64]
 
 FLOOR: Final = 1e-4
 """Expected counts are at least this, so that one unexpected spike costs no fortune."""
+_DECAY: Final = 3.0
+_FEW: Final = 40
+"""Features up to which `_DECAY` is enough."""
 _BATCH: Final = 512
 
 
@@ -77,17 +80,19 @@ def fit(
     members: int = 5,
     hidden: int = 32,
     updates: int = 250,
-    decay: float = 3.0,
+    decay: float | None = None,
 ) -> Ensemble:
     """Fit an ensemble to rows of features (row, feature) and counts (row, cell); rows of one query have one number in `group`.
 
-    The bootstrap draws queries, not rows. The same seed gives the same networks.
+    `decay` draws weights to zero, by default the stronger the more features there are. The bootstrap draws
+    queries, not rows. The same seed gives the same networks.
     """
     rng = np.random.default_rng([seed, 0xE25E])
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
     inputs, cells = (features - mean) / scale, counts.shape[1]
     weight = rng.exponential(size=(members, group.max() + 1))[:, group]
     width = features.shape[1]
+    drawn = _DECAY * max(1.0, width / _FEW) if decay is None else decay
     rate = counts.mean(axis=0) + 0.05
     parameters = [
         rng.normal(size=(members, width, hidden)) / np.sqrt(width),
@@ -107,7 +112,7 @@ def fit(
             second[number] += 0.01 * (gradient**2 - second[number])
             ahead = first[number] / (1 - 0.9 ** (update + 1))
             size = np.sqrt(second[number] / (1 - 0.99 ** (update + 1))) + 1e-8
-            shrunk = decay if number in {0, 2} else 0.0
+            shrunk = drawn if number in {0, 2} else 0.0
             parameters[number] = parameters[number] * (1 - step * shrunk) - step * ahead / size
     inner, inner_bias, outer, outer_bias = parameters
     return Ensemble(mean, scale, inner, inner_bias, outer, outer_bias, np.ones(cells))
