@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from engram_client.cli.output import printable
+from engram_client.cli.output import printable, shortened
 from engram_format.errors import EngramError
 
 FAILED: Final = 1
@@ -54,7 +54,7 @@ def reported() -> Iterator[None]:
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"engram: {printable(sentence)}", err=True)
+    click.echo(f"engram: {printable(shortened(sentence))}", err=True)
     if os.environ.get("ENGRAM_DEBUG") == "1":
         click.echo(traceback.format_exc(), err=True)
 

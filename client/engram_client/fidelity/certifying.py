@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from engram_client.fidelity.permission import may_be_used
 from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.students import ArchiveStudent
+from engram_client.fidelity.taught import stimuli_seen, taught_ids, taught_trials
 from engram_client.journal import new_session
 from engram_fidelity.certificate import (
     Certificate,
@@ -30,10 +31,11 @@ from engram_fidelity.certificate import (
     compare,
     examine,
     read_certificate,
+    unusual,
 )
 from engram_fidelity.certificate.check import MAX_BYTES
-from engram_fidelity.experiment import Experiment, Trials
-from engram_format.address import Address, AnyAddress, ContentAddress
+from engram_fidelity.experiment import Experiment
+from engram_format.address import Address, AnyAddress, ContentAddress, check_note
 from engram_format.catalog import Artifact, ArtifactSpec, Kind, Scalar
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 Warn = Callable[[str], None]
 
-_PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
-"""A part of a trial, in bins, as distilling cuts long ones."""
 _WRITE_BYTES: Final = 1 << 20
 
 
@@ -55,6 +55,8 @@ class Check:
     claim: Claim
     again: Certificate
     differences: tuple[Difference, ...]
+    unusual: tuple[Difference, ...]
+    """Settings that a certificate has and those that it usually has, where they differ: with lax ones a grade says little."""
     changed: tuple[Difference, ...]
     """Versions and profile that are not those of the time: they may be why numbers differ."""
 
@@ -107,7 +109,7 @@ def check_certificate(archive: Archive, address: AnyAddress, *, warn: Warn = lam
     for name, value in metadata_of(again).items():
         if (kept := artifact.metadata.get(name)) != value and not _near(kept, value):
             differences += (Difference(f"metadata {name}", str(kept), str(value)),)
-    return Check(claim, again, differences, changed(claim.told, told))
+    return Check(claim, again, differences, unusual(claim.settings), changed(claim.told, told))
 
 
 def keep_certificate(
@@ -126,6 +128,7 @@ def keep_certificate(
     """
     student = Address.parse(certificate.student.address)
     memory, path = _place(to, student, now or datetime.now(UTC))
+    check_note(author, what="author")
     told = certificate.to_json()
     digest = hashlib.sha256(told).hexdigest()
     stem = path.removesuffix(".json")
@@ -179,22 +182,6 @@ def metadata_of(certificate: Certificate) -> dict[str, Scalar]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def training_ids(metadata: dict[str, Scalar] | object, name: str) -> tuple[str, ...]:
-    """Return the stimulus ids that a student's metadata hold under a name, none where there are none."""
-    held = metadata.get(name) if isinstance(metadata, dict) else None
-    if held is None:
-        return ()
-    try:
-        told = json.loads(str(held))
-    except ValueError:
-        told = None
-    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
-        raise InvalidInput(
-            f"the student's metadata {name} are no JSON list of stimulus ids: distil it again, or mend them"
-        )
-    return tuple(told)
-
-
 def _examined(
     archive: Archive,
     student: AnyAddress,
@@ -205,7 +192,8 @@ def _examined(
     warn: Warn,
 ) -> Examination:
     recording = archive.artifact(against)
-    experiment = read_experiment(archive, against, bin_s=settings.bin_s, warn=warn)
+    may_be_used(archive, recording)
+    experiment = read_experiment(archive, recording.address, bin_s=settings.bin_s, warn=warn)
     responder = ArchiveStudent(archive, student, bin_s=settings.bin_s)
     responder.check(experiment)
     artifact = responder.artifact
@@ -217,7 +205,7 @@ def _examined(
     subject = Subject(
         student=Named(str(artifact.address), artifact.sha256),
         recording=Named(str(recording.address), recording.sha256),
-        training=_trials(experiment, seen),
+        training=taught_trials(experiment, seen),
         recorded=experiment.trials,
         profile=profile,
         rate_is_hazard=not hears_itself,
@@ -229,8 +217,7 @@ def _seen(student: Artifact, recording: Artifact) -> tuple[str, ...]:
     """Return the ids that the student was trained or chosen by, if it was made from this very recording."""
     if student.made_from and recording.sha256 not in student.made_from:
         return ()
-    metadata = dict(student.metadata)
-    return (*training_ids(metadata, "distill.training"), *training_ids(metadata, "distill.validation"))
+    return taught_ids(student.metadata)
 
 
 def _held_out(
@@ -243,7 +230,7 @@ def _held_out(
     recording: Artifact,
 ) -> Experiment:
     """Return the trials that count; raises where one of them taught the student."""
-    whole = {_whole(one) for one in seen}
+    whole = stimuli_seen(seen)
     for one in stimuli:
         if one in whole:
             raise InvalidInput(
@@ -267,25 +254,6 @@ def _held_out(
     return experiment.of(left)
 
 
-def _trials(experiment: Experiment, ids: Sequence[str]) -> tuple[Trials, ...]:
-    """Return the trials, and parts of trials, that the student was trained on, as far as the recording has them."""
-    held = {one.stimulus_id: one for one in experiment.trials}
-    found = []
-    for one in ids:
-        if one in held:
-            found.append(held[one])
-        elif (piece := _PIECE.fullmatch(one)) and (whole := held.get(piece["id"])) is not None:
-            part = slice(int(piece["start"]), int(piece["stop"]))
-            if len(whole.stimulus[part]):
-                found.append(Trials(one, whole.stimulus[part], whole.counts[:, part]))
-    return tuple(found)
-
-
-def _whole(stimulus_id: str) -> str:
-    piece = _PIECE.fullmatch(stimulus_id)
-    return piece["id"] if piece else stimulus_id
-
-
 def _found(archive: Archive, named: Named, *, what: str) -> Address:
     """Return where an artifact of that digest is: at its address, else wherever its content lies."""
     try:
@@ -302,16 +270,17 @@ def _found(archive: Archive, named: Named, *, what: str) -> Address:
         ) from error
 
 
+def check_place(to: Address) -> None:
+    """Raise `InvalidInput` unless a certificate can be deposited there."""
+    if to.memory is None or to.version is not None or (to.path is not None and not to.path.endswith(".json")):
+        raise InvalidInput(
+            f"{to} is no place for a certificate: name a memory, as vault/memory, or a path in it that ends in .json"
+        )
+
+
 def _place(to: Address | None, student: Address, now: datetime) -> tuple[Address, str]:
     place = student.at(None).of(None) if to is None else to
-    if (
-        place.memory is None
-        or place.version is not None
-        or (place.path is not None and not place.path.endswith(".json"))
-    ):
-        raise InvalidInput(
-            f"{place} is no place for a certificate: name a memory, as vault/memory, or a path in it that ends in .json"
-        )
+    check_place(place)
     if place.path is not None:
         return place.of(None), place.path
     name = PurePosixPath(student.path or "student").stem

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from engram_client.fidelity.permission import may_be_used
 from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.coverage import Coverage, Disagreement, Space, cover, disagree
@@ -62,7 +63,8 @@ def cover_recording(
     if len(students) == 1:
         raise InvalidInput("one student agrees with itself: name at least two with --student, or none")
     artifact = archive.artifact(recording)
-    experiment = read_experiment(archive, recording, bin_s=bin_s, warn=warn)
+    may_be_used(archive, artifact)
+    experiment = read_experiment(archive, artifact.address, bin_s=bin_s, warn=warn)
     parts = split(experiment, seed)
     training = _in_order(experiment, parts)
     held_out = () if parts.held_out is None else parts.held_out.trials

@@ -5,15 +5,16 @@ Every transition is deposited as an artifact of its own, beside the log of the w
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from engram_client.fidelity.made import Made, as_json, consent_of, deposit_made
-from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.made import Made, as_json, check_seed, consent_of, deposit_made
+from engram_client.fidelity.permission import may_be_trained_on, may_be_used
+from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.students import ArchiveStudent
+from engram_client.fidelity.taught import stimuli_seen, taught_ids
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.experiment import Experiment
 from engram_fidelity.jewel import Calibrated, Calibration, Rules, Run, Transition, recorded, run
@@ -61,9 +62,11 @@ def run_jewel(
     """
     check_place(to)
     check_note(author, what="author")
+    check_seed(rules.seed)
     source = archive.artifact(recording)
+    may_be_used(archive, source)
     if learn:
-        allow_training(source)
+        may_be_trained_on(archive, source)
     judged = ArchiveStudent(archive, student, bin_s=bin_s)
     whole = read_experiment(archive, source.address, bin_s=bin_s, stimulus=stimulus, warn=warn)
     judged.check(whole)
@@ -120,11 +123,7 @@ def check_place(to: Address) -> None:
 
 def _unseen(experiment: Experiment, student: Artifact) -> Experiment:
     """Leave out the stimuli that the student was trained on or chosen by."""
-    seen: set[str] = set()
-    for name in ("distill.training", "distill.validation"):
-        text = student.metadata.get(name)
-        if isinstance(text, str):
-            seen |= set(json.loads(text))
+    seen = stimuli_seen(taught_ids(student.metadata))
     left = [trials.stimulus_id for trials in experiment.trials if trials.stimulus_id not in seen]
     if not left:
         raise InvalidInput(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BYTES", "SEGMENT_S", "allow_training", "experiment_sha256", "read_experiment"]
 
-MAX_BYTES: Final = 2**31
+MAX_BYTES: Final = 2**30
 """The largest experiment that is held."""
 SEGMENT_S: Final = 30.0
 """A session without trials is cut into segments of so many seconds."""
@@ -206,7 +206,7 @@ def _check_size(source: Source, trials: Sequence[Presentation], *, channels: int
     for trial in trials:
         longest[trial.stimulus_id] = max(trial.bins, longest.get(trial.stimulus_id, 0))
     total = sum(trial.bins for trial in trials)
-    size = 4 * channels * (sum(longest.values()) + 2 * max(longest.values())) + (cells + 16) * total  # and to work on
+    size = 4 * channels * (sum(longest.values()) + 6 * max(longest.values())) + (cells + 16) * total  # and to work on
     if size > MAX_BYTES:
         raise Exhausted(
             f"{source.name} makes an experiment of {size} bytes, more than {MAX_BYTES}: choose wider bins, "
@@ -250,6 +250,7 @@ class _Span:
 def _runs(clock: Clock, trials: Sequence[Presentation], bin_s: float) -> Iterator[list[_Span]]:
     """Yield trials whose samples lie close together, by start; raises `InvalidInput` for one outside of the stimulus."""
     run: list[_Span] = []
+    end = 0
     for trial in trials:
         edges = clock.bin_edges(trial.start_s, trial.bins, bin_s)
         start, stop = int(np.floor(edges[0])), int(np.ceil(edges[-1]))
@@ -258,9 +259,10 @@ def _runs(clock: Clock, trials: Sequence[Presentation], bin_s: float) -> Iterato
                 f"{trial.name} at {trial.start_s:g} s does not lie in the stimulus, which lasts from {clock.start_s:g} s to "
                 f"{clock.stop_s:g} s: leave the trial out, or bring all of the stimulus"
             )
-        if run and start > max(one.stop for one in run) + _MAX_GAP:
+        if run and start > end + _MAX_GAP:
             yield run
             run = []
+        end = max(end, stop) if run else stop
         run.append(_Span(trial, start, stop))
     yield run
 

@@ -15,7 +15,7 @@ from engram_fidelity.binning import as_counts
 from engram_fidelity.experiment import Counts, Experiment, Stimulus
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact
-from engram_format.errors import InvalidInput
+from engram_format.errors import Exhausted, InvalidInput
 from engram_format.ports import MindPort, for_minds
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _MESSAGE_BYTES: Final = 2**19
 """What one tick takes or gives: well below a mebibyte."""
 _MOST_STEPS: Final = 4096
+_MOST_DRAWN: Final = 2**20
+"""Counts that are drawn at once, at most, but for those of one step."""
+_MAX_BYTES: Final = 2**29
+"""Answers that are held at once."""
 _FREE_RUNS: Final = 64
 """Runs over which the expectation of a student that hears its own spikes is averaged."""
 _HERTZ: Final = frozenset({"hz", "hertz", "1/s", "s^-1", "spikes/s", "spikes per second"})
@@ -113,6 +117,7 @@ class ArchiveStudent:
         Of a student with noise, the mean over free runs of its rate given its own past, or of its spikes if it tells no rate.
         """
         if self._has_noise:
+            self._check_size(len(stimulus), _FREE_RUNS)
             answered = self._free_runs(stimulus, repeats=_FREE_RUNS, seed=seed)[self._response.name]
             rates = answered.reshape(len(stimulus), _FREE_RUNS, -1).mean(axis=1, dtype=np.float64)
             return self._counts_per_bin(rates)
@@ -121,11 +126,15 @@ class ArchiveStudent:
 
     def sample(self, stimulus: Stimulus, *, repeats: int, seed: int) -> Counts:
         """Answer a stimulus (time, channel) freely, `repeats` times from the state of rest: (repeat, time, cell)."""
+        self._check_size(len(stimulus), repeats)
         if self._spikes is not None:
             drawn = self._free_runs(stimulus, repeats=repeats, seed=seed)[self._spikes.name]
             return self._as_counts(drawn.reshape(len(stimulus), repeats, -1))
         counts = np.empty((repeats, len(stimulus), self.cells), np.uint8)
-        for first, part in self._run(stimulus, then=lambda *step: self._drawn(*step, repeats=repeats, seed=seed)):
+        drawing = _MOST_DRAWN // (repeats * self.cells) or 1
+        for first, part in self._run(
+            stimulus, steps=drawing, then=lambda *step: self._drawn(*step, repeats=repeats, seed=seed)
+        ):
             drawn = part[""]
             counts[:, first : first + len(drawn)] = self._as_counts(drawn)
         return counts
@@ -148,17 +157,27 @@ class ArchiveStudent:
         self,
         stimulus: Stimulus,
         *,
+        steps: int = _MOST_STEPS,
         then: Callable[[Minds, int, Mapping[str, AnyArray]], Mapping[str, AnyArray]] = lambda _minds, _first, array: (
             array
         ),
     ) -> Iterator[tuple[int, Mapping[str, AnyArray]]]:
         """Run one mind from rest, yielding the first bin of each part and what `then` makes of its responses."""
         driven = self._driven(stimulus, minds=1)
-        steps = self._steps_at_once()
+        steps = min(steps, self._steps_at_once())
         with self._archive.open_minds(self._at, minds=1) as minds:
             for first in range(0, len(driven), steps):
                 answered = minds.tick({self._stimulus.name: driven[first : first + steps]})
                 yield first, then(minds, first, answered)
+
+    def _check_size(self, bins: int, repeats: int) -> None:
+        """Raise `Exhausted` where answers would be more than memory should hold."""
+        each = self.channels * 4 + self.cells * 16 if self._has_noise else self.cells
+        if bins * repeats * each > _MAX_BYTES:
+            raise Exhausted(
+                f"{repeats} answers of {self._at} to {bins} bins are more than memory should hold ({_MAX_BYTES} bytes): ask for "
+                "fewer, or for a shorter stimulus"
+            )
 
     def _free_runs(self, stimulus: Stimulus, *, repeats: int, seed: int) -> Mapping[str, AnyArray]:
         """Return the outputs (step, mind, ...) of minds that each hear noise of their own."""
