@@ -360,7 +360,8 @@ def _trials(stimulus_id: str, stimulus: Stimulus, shown: Mapping[int, Counts], *
 def _snapped(numbers: F64) -> F64:
     """Return numbers with those near a whole one set to it."""
     whole = np.rint(numbers)
-    return np.where(np.abs(numbers - whole) < _NEAR, whole, numbers)
+    with np.errstate(invalid="ignore"):  # of infinities
+        return np.where(np.abs(numbers - whole) < _NEAR, whole, numbers)
 
 
 def _integral(values: F64, at: F64) -> F64:
