@@ -199,7 +199,7 @@ def _examined(
     artifact = responder.artifact
     seen = _seen(artifact, recording)
     held_out = _held_out(experiment, seen, stimuli, settings, student=artifact, recording=recording)
-    with archive.open_minds(artifact.address, minds=1) as minds:
+    with archive.open_minds(artifact.address, minds=1, sample=0) as minds:
         profile = dict(minds.profile)
         hears_itself = any(str(port.role) == "noise" for port in minds.ports)
     subject = Subject(

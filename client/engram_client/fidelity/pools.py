@@ -69,7 +69,7 @@ class Wanted:
 
 def open_network(archive: Archive, address: AnyAddress, *, bin_s: float | None) -> tuple[Network, float]:
     """Open a student, in its own step or, where its contract names none, in bins of `bin_s`."""
-    with archive.open_minds(address, minds=1) as minds:
+    with archive.open_minds(address, minds=1, sample=0) as minds:
         interval = minds.sampling_interval_s or bin_s
         remembers = any(port.role == "state" for port in minds.ports)
     if interval is None:

@@ -30,6 +30,8 @@ _MAX_BYTES: Final = 2**29
 """Answers that are held at once."""
 _FREE_RUNS: Final = 64
 """Runs over which the expectation of a student that hears its own spikes is averaged."""
+_MOST_EXPECTED: Final = 1024
+"""What the sampler draws from at most."""
 _HERTZ: Final = frozenset({"hz", "hertz", "1/s", "s^-1", "spikes/s", "spikes per second"})
 _SPIKES: Final = "spikes"
 _INTERVAL: Final = 1e-6
@@ -182,6 +184,15 @@ class ArchiveStudent:
     def _free_runs(self, stimulus: Stimulus, *, repeats: int, seed: int) -> Mapping[str, AnyArray]:
         """Return the outputs (step, mind, ...) of minds that each hear noise of their own."""
         driven = np.ascontiguousarray(self._driven(stimulus, minds=repeats))
+        if not any(port.role == "state" for port in self._ports):
+            # A whole replay would take the axis of minds for time, of which such a network knows nothing.
+            steps = max(1, self._steps_at_once() // repeats)
+            with self._archive.open_minds(self._at, minds=repeats, sample=seed) as minds:
+                parts = [
+                    minds.tick({self._stimulus.name: driven[first : first + steps]})
+                    for first in range(0, len(driven), steps)
+                ]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return self._archive.replay(self._at, {self._stimulus.name: driven}, sample=seed).outputs
 
     def _driven(self, stimulus: Stimulus, *, minds: int) -> AnyArray:
@@ -203,6 +214,11 @@ class ArchiveStudent:
         if not np.isfinite(expected).all() or (expected < 0).any():
             raise InvalidInput(
                 f"{self._at} answers {self._response.name!r} with numbers that are no rates, NaN or below 0: name another response"
+            )
+        if (expected > _MOST_EXPECTED).any():
+            raise InvalidInput(
+                f"{self._at} expects more than {_MOST_EXPECTED} spikes in a bin from {self._response.name!r}: say its unit in the "
+                "contract, or name another response"
             )
         return expected.astype(np.float32)
 
@@ -247,7 +263,7 @@ def _ports(archive: Archive, artifact: Artifact) -> tuple[tuple[MindPort, ...], 
     contract = contract_in(artifact.metadata)
     if contract is not None:
         return ports_of(contract), contract.sampling_interval_s
-    with archive.open_minds(artifact.address, minds=1) as minds:
+    with archive.open_minds(artifact.address, minds=1, sample=0) as minds:
         return minds.ports, minds.sampling_interval_s
 
 
