@@ -42,7 +42,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):
-            ends = np.float32([self.least, self.greatest, self.greatest - self.least])
+            ends = np.array([self.least, self.greatest, self.greatest - self.least]).astype(np.float32)
         if not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise InvalidInput(
                 f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one, both of which "

@@ -49,6 +49,11 @@ def reported() -> Iterator[None]:
         _say(f"this command needs the package {error.name!r}: install it with pip install 'engram[demo]'")
         raise click.exceptions.Exit(FAILED) from error
     except Exception as error:
+        if isinstance(
+            error.__cause__ or error.__context__, KeyboardInterrupt
+        ):  # an import that was interrupted says so
+            _say("interrupted")
+            raise click.exceptions.Exit(INTERRUPTED) from error
         _say_fault(error)
         raise click.exceptions.Exit(FAULT) from error
 

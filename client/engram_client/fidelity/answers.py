@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -93,12 +94,12 @@ class Spikes:
             raise Exhausted(
                 f"{source.name} has {index.samples} units, more than {_MAX_CELLS}: bring a recording of fewer"
             )
-        ends = source.whole(info.index) if index.samples else np.empty(0, np.int64)
-        if ends.size and not (ends.min() >= 0 and ends.max() <= info.samples and (ends[1:] >= ends[:-1]).all()):
+        ends: list[int] = source.whole(info.index).tolist() if index.samples else []
+        if not all(before <= after for before, after in pairwise([0, *ends, info.samples])):
             raise InvalidInput(
                 f"{source.name} has a {info.index} that does not rise, or ends beyond the spike times: mend the recording"
             )
-        return cls(_unit_names(source, len(ends)), tuple(ends.tolist()))
+        return cls(_unit_names(source, len(ends)), tuple(ends))
 
     def read(self, source: Source, trials: Sequence[Presentation], *, bin_s: float) -> NDArray[np.uint8]:
         """Count the spikes of every cell in the bins of all trials one after the other: (bin, cell)."""

@@ -93,7 +93,7 @@ def stimuli_of(
     rng = np.random.default_rng([seed, 0x9001])
     if wanted.recording is None:
         with np.errstate(over="ignore"):
-            ends = np.float32([wanted.least, wanted.greatest, wanted.greatest - wanted.least])
+            ends = np.array([wanted.least, wanted.greatest, wanted.greatest - wanted.least]).astype(np.float32)
         if not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise InvalidInput(
                 f"noise from {wanted.least} to {wanted.greatest} is none: give a least and a greater amplitude, both of which "

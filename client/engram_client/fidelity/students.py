@@ -224,7 +224,10 @@ class ArchiveStudent:
 
     def _as_counts(self, drawn: AnyArray) -> Counts:
         """Return (step, repeat, cell) as counts (repeat, step, cell)."""
-        columns = [as_counts(drawn[..., cell], cell=self._cell(cell)) for cell in range(drawn.shape[2])]
+        try:
+            columns = [as_counts(drawn[..., cell], cell=self._cell(cell)) for cell in range(drawn.shape[2])]
+        except InvalidInput as error:
+            raise InvalidInput(f"what {self._at} answers is no count: {error}") from error
         return np.ascontiguousarray(np.stack(columns, axis=2).transpose(1, 0, 2))
 
     def _cell(self, number: int) -> str:
