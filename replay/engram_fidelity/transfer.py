@@ -30,6 +30,7 @@ from engram_format.errors import InvalidInput
 Float = NDArray[np.float64]
 
 _STEPS: Final = 120
+_MOST_ROUNDS: Final = 1000
 _MOST_ROWS: Final = 40_000
 """Bins of answers that the ensemble is fitted to; of more, the newest count."""
 
@@ -42,9 +43,12 @@ class Limits:
     greatest: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite([self.least, self.greatest]).all() and self.least < self.greatest):
+        with np.errstate(over="ignore"):
+            ends = np.array([self.least, self.greatest, self.greatest - self.least]).astype(np.float32)
+        if not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise InvalidInput(
-                f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one"
+                f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one, both of which "
+                "32 bits hold"
             )
 
 
@@ -104,8 +108,8 @@ def transfer(
             f"the first network has {source.cells} cells and the second {target.cells}: choose as many of each, in the order in "
             "which they are to match"
         )
-    if rounds < 1:
-        raise InvalidInput(f"{rounds} rounds are none: let there be at least one")
+    if not 1 <= rounds <= _MOST_ROUNDS:
+        raise InvalidInput(f"{rounds} rounds are no loop: let there be from 1 to {_MOST_ROUNDS}")
     allowed = limits or Limits()
     loop = _Loop(source, target, allowed, history or History.none(), repeats, seed)
     wanted = _expectations(source, stimuli, seed=seed)
@@ -145,6 +149,8 @@ class _Loop:
             self.features.append(self.history.of(stimulation))
             self.counts.append(answers.mean(axis=0, dtype=np.float64))
             heard.append(self.counts[-1])
+        while sum(map(len, self.counts[1:])) >= _MOST_ROWS:  # older ones are not learned from any more
+            del self.features[0], self.counts[0]
         return float("nan") if wanted is None else kl_per_spike(wanted, np.stack(heard) + 0.5 / self.repeats)
 
     def learned(self, number: int) -> Ensemble:

@@ -114,6 +114,8 @@ def test_a_forged_certificate_fails_with_what_differs(engram, archive):
         metadata=dict(artifact.metadata),
         made_from=artifact.made_from,
     )
+    claimed = engram("show", "lab/forged:forged.json").stdout
+    assert "by whoever deposited it; computed again by: engram certify --check lab/forged@" in claimed
     shown = engram("certify", "--check", "lab/forged:forged.json", status=1).stdout
     assert shown.startswith("differs")
     assert "was 99, is 12" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,3 +86,21 @@ def test_another_recording_was_not_seen():
 def test_a_list_that_is_none_is_refused(told):
     with pytest.raises(InvalidInput, match=r"distill\.training that are no JSON list"):
         seen(distill__training=told)
+
+
+def test_a_stimulus_that_is_called_like_a_piece_counts_as_seen_beside_the_whole():
+    trials = [*SHOWN.trials[:2], replace(SHOWN.trials[2], stimulus_id="movie-0[0:5]")]
+    found = seen(replace(SHOWN, trials=tuple(trials)), distill__training='["movie-0[0:5]"]')
+    assert found.stimuli == {"movie-0", "movie-0[0:5]"}
+
+
+@pytest.mark.parametrize("named", ["gone[0:5]", f"movie-0[0:{'9' * 30}]", "movie-0[9000:9001]"])
+@pytest.mark.parametrize("sub_steps", [0, -1, 10**12, "3", 0.5])
+def test_metadata_that_lie_about_pieces_do_no_harm(named, sub_steps):
+    assert not seen(distill__training=json.dumps([named]), distill__sub_steps=sub_steps).trials
+
+
+@pytest.mark.parametrize("text", ["5", "[1]", "[[1]]", "[oops", "[" * 100_000, '{"a": 1}', "null", True])
+def test_what_is_no_list_of_ids_is_refused_in_one_sentence(text):
+    with pytest.raises(InvalidInput, match="no JSON list of stimulus ids: distil it again, or mend them"):
+        seen(distill__validation=text)

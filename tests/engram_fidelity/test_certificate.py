@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from engram_testing.certified_donors import Donor, PoissonStudent, experiment, stimulus
 
-from engram_fidelity.certificate import FORM, Settings, certify, changed, compare, examine, read_certificate
+from engram_fidelity.certificate import FORM, Settings, certify, changed, compare, examine, read_certificate, unusual
 from engram_fidelity.certificate.moments import drawings, fit_of
 from engram_fidelity.certificate.value import Estimate, canonical, plain
 from engram_fidelity.experiment import Experiment, Trials
@@ -284,7 +284,44 @@ def test_settings_that_nobody_could_compute_are_refused(itself):
     for one in ("student", "recording"):
         named[one] = {"address": "lab/x@1:y", "sha256": "0" * 64}
     assert read_certificate(canonical(named)).settings == itself.settings
-    for name, value in (("resamples", 10**12), ("seed", "1"), ("bin_s", -1), ("more", 1)):
+    for name, value in (
+        ("resamples", 100_000),
+        ("seed", "1"),
+        ("seed", -1),
+        ("seed", 10**30),
+        ("bin_s", -1),
+        ("bin_s", 1e308),
+        ("coarse_s", 1e308),
+        ("coarse_s", 0),
+        ("window_s", -5),
+        ("score_from_s", 1e300),
+        ("alpha", 2),
+        ("alpha", 10**400),
+        ("epsilon", 0.5),
+        ("epsilons", [10**400]),
+        ("epsilons", [0.1] * 1000),
+        ("more", 1),
+    ):
         broken = {**named, "settings": {**named["settings"], name: value}}
         with pytest.raises(FormatError, match="how it was computed"):
             read_certificate(canonical(broken))
+
+
+def test_a_name_longer_than_any_is_refused(itself):
+    named = json.loads(itself.to_json())
+    for one in ("student", "recording"):
+        named[one] = {"address": "x" * 5000, "sha256": "0" * 64}
+    with pytest.raises(FormatError, match="longer than 4096") as caught:
+        read_certificate(canonical(named))
+    assert len(str(caught.value)) < 400
+
+
+def test_an_integer_that_no_double_holds_is_a_difference_and_no_fault():
+    assert compare({"a": 10**400}, {"a": 1.0})
+    assert not compare({"a": 10**400}, {"a": 10**400})
+
+
+def test_settings_with_which_a_grade_says_little_are_told():
+    lax = unusual(Settings(seed=7, epsilon=0.49, alpha=0.9))
+    assert [(one.name, one.before, one.after) for one in lax] == [("alpha", "0.9", "0.05"), ("epsilon", "0.49", "0.05")]
+    assert not unusual(Settings(seed=7))

@@ -79,7 +79,7 @@ def certify(
     student and one recording; with --check it is computed again, and the exit status is 1 where anything differs.
     """
     from engram_client.cli.deposit import this_user
-    from engram_client.fidelity.certifying import certify_student, keep_certificate
+    from engram_client.fidelity.certifying import certify_student, check_place, keep_certificate
     from engram_fidelity.report import draw
 
     settings: Settings = ctx.obj
@@ -91,6 +91,8 @@ def certify(
     if against is None:
         raise click.UsageError("Say against which recording: --against RECORDING.")
     place = None if to is None else Address.parse(to)
+    if place is not None:
+        check_place(place)
     if output is not None:
         _check_output(output, force=force)
     with settings.open() as archive:
@@ -237,6 +239,7 @@ def _check(ctx: click.Context, settings: Settings, address: str, *, as_document:
             {
                 "equal": found.equal,
                 "differences": as_json(found.differences),
+                "unusual": as_json(found.unusual),
                 "changed": as_json(found.changed),
             }
         )
@@ -257,6 +260,7 @@ def _verdict(found: Check) -> list[tuple[str, str]]:
         lines += [(one.name, f"was {one.before}, is {one.after}") for one in shown]
         if len(found.differences) > len(shown):
             lines.append(("", f"and {len(found.differences) - len(shown)} more"))
+    lines += [(f"lax or strict {one.name}", f"{one.before}, usually {one.after}") for one in found.unusual]
     lines += [("student", claim.student.address), ("recording", claim.recording.address)]
     lines += [(one.name, f"was {one.before}, is {one.after}") for one in found.changed]
     return lines

@@ -33,7 +33,7 @@ _TARGETS = ("cpu-stream", "batch", "crossbar-32")
     "spiking: recurrent, with a history of its own spikes. The latter two need torch.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Repeats a training."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N", help="Repeats a training."
 )
 @click.option("--budget", type=Duration(), metavar="DURATION", help="The most time to learn for, such as 120s.")
 @click.option(

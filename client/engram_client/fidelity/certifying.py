@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from engram_client.fidelity.made import Made, consent_of, deposit_made
+from engram_client.fidelity.permission import may_be_used
 from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.seen import seen_in_line
 from engram_client.fidelity.students import ArchiveStudent
@@ -30,10 +31,11 @@ from engram_fidelity.certificate import (
     compare,
     examine,
     read_certificate,
+    unusual,
 )
 from engram_fidelity.certificate.check import MAX_BYTES
 from engram_fidelity.experiment import Experiment
-from engram_format.address import Address, AnyAddress, ContentAddress
+from engram_format.address import Address, AnyAddress, ContentAddress, check_note
 from engram_format.catalog import Artifact, Kind, Scalar
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 
@@ -51,6 +53,8 @@ class Check:
     claim: Claim
     again: Certificate
     differences: tuple[Difference, ...]
+    unusual: tuple[Difference, ...]
+    """Settings that a certificate has and those that it usually has, where they differ: with lax ones a grade says little."""
     changed: tuple[Difference, ...]
     """Versions and profile that are not those of the time: they may be why numbers differ."""
 
@@ -104,7 +108,7 @@ def check_certificate(archive: Archive, address: AnyAddress, *, warn: Warn = lam
     for name, value in metadata_of(again).items():
         if (kept := artifact.metadata.get(name)) != value and not _near(kept, value):
             differences += (Difference(f"metadata {name}", str(kept), str(value)),)
-    return Check(claim, again, differences, changed(claim.told, told))
+    return Check(claim, again, differences, unusual(claim.settings), changed(claim.told, told))
 
 
 def keep_certificate(
@@ -124,6 +128,7 @@ def keep_certificate(
     """
     student = Address.parse(certificate.student.address)
     memory, path = _place(to, student, now or datetime.now(UTC))
+    check_note(author, what="author")
     told = certificate.to_json()
     digest = hashlib.sha256(told).hexdigest()
     stem = path.removesuffix(".json")
@@ -189,6 +194,7 @@ def _examined(
     warn: Warn,
 ) -> Examination:
     recording = archive.artifact(against)
+    may_be_used(archive, recording)
     # Version and all: what is read is what the certificate names.
     experiment = read_experiment(archive, recording.address, bin_s=settings.bin_s, warn=warn)
     responder = ArchiveStudent(archive, student, bin_s=settings.bin_s)
@@ -196,7 +202,7 @@ def _examined(
     artifact = responder.artifact
     seen = seen_in_line(archive, artifact, recording, experiment)
     held_out = _held_out(experiment, seen.stimuli, stimuli, settings, student=artifact, recording=recording)
-    with archive.open_minds(artifact.address, minds=1) as minds:
+    with archive.open_minds(artifact.address, minds=1, sample=0) as minds:
         profile = dict(minds.profile)
         hears_itself = any(str(port.role) == "noise" for port in minds.ports)
     subject = Subject(
@@ -259,16 +265,17 @@ def _found(archive: Archive, named: Named, *, what: str) -> Address:
         ) from error
 
 
+def check_place(to: Address) -> None:
+    """Raise `InvalidInput` unless a certificate can be deposited there."""
+    if to.memory is None or to.version is not None or (to.path is not None and not to.path.endswith(".json")):
+        raise InvalidInput(
+            f"{to} is no place for a certificate: name a memory, as vault/memory, or a path in it that ends in .json"
+        )
+
+
 def _place(to: Address | None, student: Address, now: datetime) -> tuple[Address, str]:
     place = student.at(None).of(None) if to is None else to
-    if (
-        place.memory is None
-        or place.version is not None
-        or (place.path is not None and not place.path.endswith(".json"))
-    ):
-        raise InvalidInput(
-            f"{place} is no place for a certificate: name a memory, as vault/memory, or a path in it that ends in .json"
-        )
+    check_place(place)
     if place.path is not None:
         return place.of(None), place.path
     name = PurePosixPath(student.path or "student").stem

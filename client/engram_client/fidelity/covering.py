@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.permission import may_be_trained_on, may_be_used
+from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.coverage import Coverage, Disagreement, Space, cover, disagree
 from engram_fidelity.distill.quick import quick_student
@@ -68,6 +69,7 @@ def cover_recording(
     if len(students) == 1:
         raise InvalidInput("one student agrees with itself: name at least two with --student, or none")
     artifact = archive.artifact(recording)
+    may_be_used(archive, artifact)
     experiment = read_experiment(archive, artifact.address, bin_s=bin_s, warn=warn)
     parts = split(experiment, seed)
     training = _in_order(experiment, parts)
@@ -82,7 +84,7 @@ def cover_recording(
         student.check(experiment)
         asked.append(student)
     between = f"{len(students)} students"
-    missing = _forbidden(artifact)
+    missing = _forbidden(archive, artifact)
     if not missing:
         check_can_teach(training)
     if not asked and not missing:
@@ -99,10 +101,10 @@ def cover_recording(
     )
 
 
-def _forbidden(recording: Artifact) -> str:
+def _forbidden(archive: Archive, recording: Artifact) -> str:
     """Return why no model may be trained on a recording; nothing where one may."""
     try:
-        allow_training(recording)
+        may_be_trained_on(archive, recording)
     except Denied as error:
         return str(error)
     return ""

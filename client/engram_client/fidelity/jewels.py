@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from engram_client.fidelity.made import Made, as_json, check_place, consent_of, deposit_made
-from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.made import Made, as_json, check_place, check_seed, consent_of, deposit_made
+from engram_client.fidelity.permission import may_be_trained_on, may_be_used
+from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.seen import Seen, seen_in_line
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.digest import experiment_sha256
@@ -61,9 +62,11 @@ def run_jewel(
     """
     check_place(to, what="a run")
     check_note(author, what="author")
+    check_seed(rules.seed)
     source = archive.artifact(recording)
+    may_be_used(archive, source)
     if learn:
-        allow_training(source)
+        may_be_trained_on(archive, source)
     judged = ArchiveStudent(archive, student, bin_s=bin_s)
     whole = read_experiment(archive, source.address, bin_s=bin_s, stimulus=stimulus, warn=warn)
     judged.check(whole)

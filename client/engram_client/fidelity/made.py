@@ -59,6 +59,12 @@ def check_place(to: Address, *, what: str) -> None:
         raise InvalidInput(f"{to} is no place for {what}: name vault/memory:path, without a version")
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InvalidInput` for a seed that metadata cannot hold."""
+    if not 0 <= seed < 2**63:
+        raise InvalidInput(f"the seed {seed!s:.40} cannot be kept: give an integer from 0 to 2^63 - 1")
+
+
 def beside(archive: Archive, network: AnyAddress, name: str) -> Address:
     """Return a place in the memory of a network, for what was made of it: `name`, in which `*` stands for the time (UTC)."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")

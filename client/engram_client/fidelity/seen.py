@@ -19,9 +19,10 @@ from engram_format.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from engram_client.archive import Archive
 
-_PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
+_PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d{1,9}):(?P<stop>\d{1,9})\]", re.DOTALL)
 """A part of a trial, in the bins that the student learned from, as distilling cuts long ones."""
 _MOST_ORIGINS: Final = 64
+_MOST_SUB_STEPS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +87,15 @@ def seen_by(
     if not any(lists) or not _same(student, recording, experiment, in_bins_of=in_bins_of):
         return Seen()
     held = {one.stimulus_id: one for one in experiment.trials}
-    sub_steps = student.metadata.get("distill.sub_steps", 1)
-    parts = [
-        _part(held, one, together=sub_steps if isinstance(sub_steps, int) else 1) for one in (*lists[0], *lists[1])
-    ]
+    named = dict.fromkeys((*lists[0], *lists[1]))
+    parts = [_part(held, one, together=_sub_steps(student)) for one in named]
     found = [one for one in parts if one is not None]
     if any(more_of(one) for ids in lists for one in ids[-1:]):
         stimuli = frozenset(held).difference(_ids(student, "distill.held_out"))
     else:
-        stimuli = frozenset(name for name, _ in found)
+        # A stimulus may itself be called like a piece of another, `x[0:5]`: then both count as seen.
+        pieces = frozenset(piece["id"] for one in named if (piece := _PIECE.fullmatch(one)))
+        stimuli = frozenset(name for name, _ in found) | (pieces & frozenset(held))
     return Seen(tuple(trials for _, trials in found if trials is not None), stimuli)
 
 
@@ -105,13 +106,19 @@ def _ids(student: Artifact, name: str) -> tuple[str, ...]:
         return ()
     try:
         told = json.loads(str(held))
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
         raise InvalidInput(
             f"{student.address} has metadata {name} that are no JSON list of stimulus ids: distil it again, or mend them"
         )
     return tuple(told)
+
+
+def _sub_steps(student: Artifact) -> int:
+    """Return how many of the bins that a student learned from make one of its own; metadata may say anything."""
+    told = student.metadata.get("distill.sub_steps", 1)
+    return told if isinstance(told, int) and 1 <= told <= _MOST_SUB_STEPS else 1
 
 
 def _same(
@@ -122,8 +129,8 @@ def _same(
     digest = student.metadata.get("distill.experiment_sha256")
     if digest == experiment_sha256(experiment):
         return True
-    sub_steps = student.metadata.get("distill.sub_steps", 1)
-    if digest is None or not isinstance(sub_steps, int) or sub_steps < 2:
+    sub_steps = _sub_steps(student)
+    if digest is None or sub_steps < 2:
         return False
     try:
         return digest == experiment_sha256(in_bins_of(experiment.bin_s / sub_steps))

@@ -23,6 +23,8 @@ from engram_fidelity.sequential import threshold
 from engram_format.errors import InvalidInput
 
 Number = float | int | str
+_MOST_DRAWS: Final = 1000
+_MOST_ATTEMPTS: Final = 1000
 _WORTHWHILE: Final = 1e-3
 """Nats per spike by which learning must better the student on a new presentation, to be called improving."""
 _PATIENCE: Final = 2
@@ -67,6 +69,10 @@ class Rules:
             raise InvalidInput(f"a rate_eps of {self.rate_eps} is none: choose a share between 0 and 1")
         if min(self.draws, self.burn_in - 1, self.retrain_pairs, self.attempts, self.sentinel_every) < 1:
             raise InvalidInput("draws, pairs, attempts and sentinels are counted from 1, and the burn-in from 2")
+        if self.draws > _MOST_DRAWS or self.attempts > _MOST_ATTEMPTS:
+            raise InvalidInput(
+                f"a run takes at most {_MOST_DRAWS} draws and {_MOST_ATTEMPTS} attempts: ask for fewer of them"
+            )
 
 
 @dataclass(frozen=True, slots=True)
