@@ -10,8 +10,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 demo: $(VENV)/.demo
 	$(BIN)/engram demo
 
+# Two processes, since most tests wait for a server, a disk or a child; the tests of one file stay together.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not nightly"
+	$(BIN)/python -m pytest -m "not nightly" --numprocesses 2 --dist loadfile
 
 nightly: $(VENV)/.dev
 	$(BIN)/python -m pytest -m nightly

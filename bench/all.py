@@ -9,6 +9,7 @@ others from running. `--folder` names more real files.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,19 @@ def scripts(test_set: Path, folders: list[str]) -> list[list[str]]:
         ["replay.py"],
         ["different_minds.py"],
         ["distill.py", "--tier", "linear", "--tier", "fast"],
+        ["certify.py"],
+        ["jewel.py", "--seeds", "5"],
+        ["extract.py", "--teachers", "2"],
+        *([["distill.py", "--tier", "default", "--seed", "1"], ["spiking.py", "--seeds", "1"]] if _has_torch() else []),
     ]
+
+
+def _has_torch() -> bool:
+    """Tell whether what the recurrent tiers learn with is here (`make distill`)."""
+    found = importlib.util.find_spec("torch") is not None
+    if not found:
+        print("left out, since torch is not here (make distill): distill.py --tier default, spiking.py", flush=True)
+    return found
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from measuring import machine, verdict
 from mlserver import running_mlserver
 from numpy.typing import NDArray
 from peers import Peer, stepped_over_oip
-from triton import running_triton
+from triton_peer import running_triton
 
 import engram_client
 from engram_client.archive import Archive

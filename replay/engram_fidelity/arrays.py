@@ -66,7 +66,9 @@ def experiment_from_arrays(
         seen[stimulus_id] = repeat + 1
         trial = Presentation(f"trial {number}", stimulus_id, repeat, 0.0, bins)
         source = np.asarray(shown[0 if repeated else number, : bins * together], np.float64)
-        stimuli.add(trial, source.reshape(bins, together, -1).mean(axis=1).astype(np.float32))
+        with np.errstate(over="ignore"):  # numbers that are too large come out as none, and are refused
+            mean = source.reshape(bins, together, -1).mean(axis=1).astype(np.float32)
+        stimuli.add(trial, mean)
         presented.append(trial)
     gathered = np.concatenate([summed_counts(_checked(answer, names), together) for answer in answers])
     return experiment_of(

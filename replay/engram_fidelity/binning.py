@@ -25,6 +25,10 @@ _MOST: Final = 255
 """The largest count in a bin."""
 _ALIKE: Final = 0.05
 """Presentations of one stimulus may differ by this part of its own spread: by noise of measuring, by a rounded start."""
+_MOST_LAYERS: Final = 64
+"""Trials that may go on at the same time."""
+_MOST_TOGETHER: Final = 2**31
+"""Recorded bins that may make one bin."""
 _PIECE: Final = 2**20
 """Elements that are averaged at once, which bounds the memory."""
 
@@ -146,9 +150,11 @@ class SpikeBinner:
             row = np.searchsorted(starts - _NEAR * self._bin_s, times, side="right") - 1
             inside = row >= 0
             row, late = row[inside], times[inside]
-            index = np.floor(_snapped((late - starts[row]) / self._bin_s)).astype(np.int64)
-            fits = (index >= 0) & (index < bins[row])
-            total += np.bincount(offsets[row[fits]] + index[fits], minlength=self.bins)
+            with np.errstate(over="ignore"):  # what is too far away lies in no trial
+                place = (late - starts[row]) / self._bin_s
+            row, place = row[place < self.bins + 1], _snapped(place[place < self.bins + 1])
+            fits = (place >= 0) & (place < bins[row])  # before the numbers of bins, which 64 bits may not hold
+            total += np.bincount(offsets[row[fits]] + place[fits].astype(np.int64), minlength=self.bins)
         return as_counts(total, cell=cell)
 
 
@@ -236,7 +242,8 @@ class BinAverage:
             raise InvalidInput(
                 f"{self.trial.name} lies outside of the stimulus: cut the trial, or bring all of the stimulus"
             )
-        return (self._sums / self._widths).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (self._sums / self._widths).astype(np.float32)
 
     def _add(self, start: int, values: F64) -> None:
         stop = start + len(values)
@@ -245,7 +252,10 @@ class BinAverage:
         low = max(int(np.searchsorted(self._edges, start, side="right")) - 1, 0)
         high = min(int(np.searchsorted(self._edges, stop, side="left")), self.trial.bins)
         edges = np.clip(self._edges[low : high + 1], start, stop) - start
-        self._sums[low:high] += np.diff(_integral(values * weights, edges), axis=0)
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # numbers that are too large come out as none, and are refused
+            self._sums[low:high] += np.diff(_integral(values * weights, edges), axis=0)
         self._widths[low:high] += np.diff(_integral(weights, edges), axis=0)
 
 
@@ -259,7 +269,7 @@ def summed_counts(block: NDArray[np.generic], together: int) -> NDArray[np.int64
 
 def bins_together(bin_s: float, rate_hz: float) -> int:
     """Return how many recorded bins make one of `bin_s`; raises `InvalidInput` where that is no whole number."""
-    together = round(bin_s * rate_hz)
+    together = round(bin_s * rate_hz) if bin_s * rate_hz < _MOST_TOGETHER else 0
     if together < 1 or abs(bin_s * rate_hz - together) > _NEAR * max(together, 1):
         raise InvalidInput(
             f"the counts were recorded in bins of {1 / rate_hz:.9g} s, of which no bins of {bin_s:g} s can be made: "
@@ -290,7 +300,12 @@ class Stimuli:
         bins = min(len(known), len(stimulus))
         known, stimulus = known[:bins], stimulus[:bins]
         self._held[trial.stimulus_id] = name, known
-        off = float(np.sqrt(np.square(known - stimulus, dtype=np.float64).mean()))
+        rows = max(1, _PIECE // known.shape[1])
+        squares = (
+            np.square(np.subtract(known[at : at + rows], stimulus[at : at + rows], dtype=np.float64)).sum()
+            for at in range(0, bins, rows)
+        )
+        off = math.sqrt(sum(map(float, squares)) / max(known.size, 1))
         spread = float(known.std(dtype=np.float64))
         if off > max(_ALIKE * spread, _NEAR * float(np.abs(known).max(initial=0.0))):
             raise InvalidInput(
@@ -345,7 +360,8 @@ def _trials(stimulus_id: str, stimulus: Stimulus, shown: Mapping[int, Counts], *
 def _snapped(numbers: F64) -> F64:
     """Return numbers with those near a whole one set to it."""
     whole = np.rint(numbers)
-    return np.where(np.abs(numbers - whole) < _NEAR, whole, numbers)
+    with np.errstate(invalid="ignore"):  # of infinities
+        return np.where(np.abs(numbers - whole) < _NEAR, whole, numbers)
 
 
 def _integral(values: F64, at: F64) -> F64:
@@ -358,12 +374,19 @@ def _integral(values: F64, at: F64) -> F64:
 
 
 def _layers(trials: Sequence[Presentation], bin_s: float) -> Iterator[list[int]]:
-    """Divide trials, by start, into rows in which none overlaps another: one row, as a rule."""
+    """Divide trials, by start, into rows in which none overlaps another: one row, as a rule.
+
+    Raises `InvalidInput` where more overlap than any session has, since each row is counted by itself.
+    """
     rows: list[list[int]] = []
     ends: list[float] = []
     for number in sorted(range(len(trials)), key=lambda one: trials[one].start_s):
         trial = trials[number]
         free = next((row for row, end in enumerate(ends) if end <= trial.start_s + _NEAR * bin_s), len(rows))
+        if free == _MOST_LAYERS:
+            raise InvalidInput(
+                f"{trial.name} at {trial.start_s:g} s overlaps {free} others: mend the starts and stops of the trials"
+            )
         if free == len(rows):
             rows.append([])
             ends.append(0.0)

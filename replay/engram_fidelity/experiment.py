@@ -100,6 +100,7 @@ class Experiment:
         """Return the experiment with only the named trials, in its own order; raises `InvalidInput` for one it lacks."""
         wanted = set(stimulus_ids)
         if missing := wanted - {trials.stimulus_id for trials in self.trials}:
-            raise InvalidInput(f"the experiment has no stimulus {sorted(missing)[0]!r}")
+            near = ", ".join(f"{trials.stimulus_id!r:.40}" for trials in self.trials[:5])
+            raise InvalidInput(f"the experiment has no stimulus {sorted(missing)[0]!r:.80}: it has {near}")
         chosen = tuple(trials for trials in self.trials if trials.stimulus_id in wanted)
         return Experiment(chosen, self.bin_s, self.channels, self.cells, self.unit)

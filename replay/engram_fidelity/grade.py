@@ -72,4 +72,4 @@ def _told_apart(case: Case) -> str:
     name, share = max(betting.right.items(), key=lambda item: item[1], default=("", 0.5))
     if not betting.quiet:
         return f"told apart: the {name} discriminator is right in {100 * share:.0f} % of pairs"
-    return f"{betting.pairs} pairs were too few to show that it cannot be told apart to epsilon {case.epsilon:g}"
+    return f"{betting.repeats} repeats were too few to show that it cannot be told apart to epsilon {case.epsilon:g}"

@@ -21,13 +21,16 @@ from numpy.typing import NDArray
 from engram_fidelity.experiment import Counts, Stimulus
 from engram_fidelity.extract.ensemble import Ensemble, fit
 from engram_fidelity.extract.history import History
+from engram_fidelity.one_thread import on_one_thread
 from engram_fidelity.responder import RateResponder, Responder
+from engram_fidelity.seeds import derived
 from engram_fidelity.twosample import Windows, c2st, mmd2_unbiased
 from engram_format.errors import InvalidInput
 
 Float = NDArray[np.float64]
 
 _STEPS: Final = 120
+_MOST_ROUNDS: Final = 1000
 _MOST_ROWS: Final = 40_000
 """Bins of answers that the ensemble is fitted to; of more, the newest count."""
 
@@ -40,9 +43,12 @@ class Limits:
     greatest: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite([self.least, self.greatest]).all() and self.least < self.greatest):
+        with np.errstate(over="ignore"):
+            ends = np.array([self.least, self.greatest, self.greatest - self.least]).astype(np.float32)
+        if not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise InvalidInput(
-                f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one"
+                f"amplitudes from {self.least} to {self.greatest} leave no choice: give a least and a greater one, both of which "
+                "32 bits hold"
             )
 
 
@@ -73,6 +79,7 @@ class Transferred:
     """Those found for the held-out stimuli: (stimulus, time, channel)."""
 
 
+@on_one_thread
 def transfer(
     source: RateResponder,
     target: Responder,
@@ -101,8 +108,8 @@ def transfer(
             f"the first network has {source.cells} cells and the second {target.cells}: choose as many of each, in the order in "
             "which they are to match"
         )
-    if rounds < 1:
-        raise InvalidInput(f"{rounds} rounds are none: let there be at least one")
+    if not 1 <= rounds <= _MOST_ROUNDS:
+        raise InvalidInput(f"{rounds} rounds are no loop: let there be from 1 to {_MOST_ROUNDS}")
     allowed = limits or Limits()
     loop = _Loop(source, target, allowed, history or History.none(), repeats, seed)
     wanted = _expectations(source, stimuli, seed=seed)
@@ -137,11 +144,13 @@ class _Loop:
         """Give stimulations to the target and keep the answers; return how far they are from what is wanted, in bits per spike."""
         heard = []
         for stimulation in stimulations:
-            answers = self.target.sample(stimulation, repeats=self.repeats, seed=_seed(self.seed, 3, self.queries))
+            answers = self.target.sample(stimulation, repeats=self.repeats, seed=derived(self.seed, 3, self.queries))
             self.queries += 1
             self.features.append(self.history.of(stimulation))
             self.counts.append(answers.mean(axis=0, dtype=np.float64))
             heard.append(self.counts[-1])
+        while sum(map(len, self.counts[1:])) >= _MOST_ROWS:  # older ones are not learned from any more
+            del self.features[0], self.counts[0]
         return float("nan") if wanted is None else kl_per_spike(wanted, np.stack(heard) + 0.5 / self.repeats)
 
     def learned(self, number: int) -> Ensemble:
@@ -158,7 +167,7 @@ class _Loop:
             np.concatenate(features),
             np.concatenate(counts),
             group,
-            seed=_seed(self.seed, 4, number),
+            seed=derived(self.seed, 4, number),
             updates=400,
             decay=1.0,
         )
@@ -200,7 +209,7 @@ class _Judge:
         own = self._answers(self.source, self.stimuli, 5)
         other = self._answers(self.target, stimulations, 6)
         expected = np.concatenate(
-            [self.source.expected(one, seed=_seed(self.seed, 7))[self.skip :] for one in self.stimuli]
+            [self.source.expected(one, seed=derived(self.seed, 7))[self.skip :] for one in self.stimuli]
         ).astype(np.float64)
         samples = [self.windows.cut(answers).sum(axis=2) for answers in (own, other)]
         told = c2st(own, other, bin_s=self.bin_s, expected=expected, seed=self.seed, windows=self.windows, draws=50)
@@ -209,7 +218,7 @@ class _Judge:
 
     def _answers(self, network: Responder, stimuli: Stimulus, part: int) -> Counts:
         answers = [
-            network.sample(one, repeats=self.repeats, seed=_seed(self.seed, part, number))[:, self.skip :]
+            network.sample(one, repeats=self.repeats, seed=derived(self.seed, part, number))[:, self.skip :]
             for number, one in enumerate(stimuli)
         ]
         return np.concatenate(answers, axis=1)
@@ -246,7 +255,3 @@ def _explored(stimuli: Stimulus, limits: Limits, *, seed: int) -> Stimulus:
     return np.clip(shuffled * rng.uniform(0.5, 1.5, (len(stimuli), 1, 1)), limits.least, limits.greatest).astype(
         np.float32
     )
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -18,6 +18,7 @@ from engram_format.errors import FormatError, InvalidInput, NotFound, Preconditi
 
 PLACE = Address("lab", "certified")
 NETWORK = Memoryless()
+ALLOWED = {"consent.duo": "GRU", "consent.model_training": True}
 TAUGHT = ("0", "1", "2", "3", "6")
 """The student was trained on four stimuli that were shown once, and on a part of one that was repeated."""
 
@@ -26,7 +27,7 @@ TAUGHT = ("0", "1", "2", "3", "6")
 def recording(archive, tmp_path_factory):
     file = tmp_path_factory.mktemp("recording") / "recorded.npz"
     file.write_bytes(as_npz(experiment(NETWORK)))
-    version = deposit_files(archive, [file], to=PLACE, kind=Kind.RECORDING)
+    version = deposit_files(archive, [file], to=PLACE, kind=Kind.RECORDING, metadata=ALLOWED)
     return archive.artifact(version.address.of("recorded.npz"))
 
 
@@ -64,6 +65,9 @@ def test_a_certificate_lies_in_the_students_memory_with_its_report_beside_it(arc
     assert b"".join(archive.read(artifact.address.of(f"{stem}.html"))) == report.page
     assert b"".join(archive.read(artifact.address.of(f"{stem}.png"))) == report.overview
     assert artifact.made_from == (archive.artifact(student).sha256, recording.sha256)
+    page = archive.artifact(artifact.address.of(f"{stem}.html"))
+    assert page.made_from == (artifact.sha256,)
+    assert all(one.metadata["consent.duo"] == "GRU" for one in (artifact, page))
 
 
 def test_what_it_says_stands_in_its_metadata_and_is_found(archive, kept):
@@ -150,6 +154,28 @@ def test_trials_that_the_student_was_trained_on_are_refused(archive, student, re
         certify_student(archive, memorised, recording.address)
 
 
+def test_what_its_base_was_trained_on_does_not_count_either(archive, recording):
+    shown, place = experiment(NETWORK), PLACE.of("students/base.onnx")
+    base = put(
+        archive,
+        place,
+        Memoryless(wrong=0.3).network(),
+        kind=Kind.STUDENT,
+        metadata=told(shown, training=["0", "6"]),
+        made_from=(recording.sha256,),
+    )
+    child = put(
+        archive,
+        PLACE.of("students/child.onnx"),
+        Memoryless(wrong=0.2).network(),
+        kind=Kind.STUDENT,
+        metadata=told(shown, training=["1"]),
+        made_from=(recording.sha256, archive.artifact(base).sha256),
+    )
+    with pytest.raises(InvalidInput, match="was trained on stimulus '6'"):
+        certify_student(archive, child, recording.address, stimuli=["6"])
+
+
 def test_a_student_of_other_electrodes_and_other_bins_is_refused(archive, recording):
     other = Memoryless(channels=5)
     address = put(
@@ -181,7 +207,20 @@ def test_coverage_of_a_recording_and_of_its_students(archive, student, recording
     assert found.coverage.visited <= found.coverage.cells
     assert found.coverage.held_out_share > 0
     assert found.curve is not None
+    assert found.curve.points[-1].fidelity > found.curve.points[0].fidelity
     asked = cover_recording(archive, recording.address, students=[student, student])
     assert asked.disagreement.mean == 0
     with pytest.raises(InvalidInput, match="at least two"):
         cover_recording(archive, recording.address, students=[student])
+
+
+def test_without_consent_to_train_no_student_is_made_to_tell_fidelity(archive, student, tmp_path):
+    file = tmp_path / "unsaid.npz"
+    file.write_bytes(as_npz(experiment(NETWORK)))
+    version = deposit_files(archive, [file], to=Address("lab", "unsaid"), kind=Kind.RECORDING)
+    found = cover_recording(archive, version.address.of("unsaid.npz"))
+    assert found.coverage.visited > 0
+    assert (found.disagreement, found.curve) == (None, None)
+    assert "consent does not allow to train models" in found.missing
+    asked = cover_recording(archive, version.address.of("unsaid.npz"), students=[student, student])
+    assert asked.disagreement is not None, "who is there may be asked"

@@ -197,6 +197,53 @@ def test_a_stimulus_of_complex_numbers_is_refused(archive, tmp_path):
         read_experiment(archive, version.address.of(path.name))
 
 
+INDEX, TIMES = "/units/spike_times_index", "/stimulus/presentation/movie/timestamps"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        (INDEX, np.array([np.nan, 40, 130.5]), "is no row of whole numbers"),
+        (INDEX, np.zeros((3, 0), np.int64), "is no row of whole numbers"),
+        (INDEX, np.array([-5, 40, 130]), "does not rise"),
+        (INDEX, np.array([40, 2**63 + 5, 2**63 + 9], np.uint64), "does not rise, or ends beyond the spike times"),
+        (INDEX, np.ones(2**16 + 1, np.uint8), "has 65537 units, more than 65536"),
+        (TIMES, np.zeros((80, 3)), "are not one for each of its samples"),
+    ],
+)
+def test_arrays_that_do_not_say_where_or_when_are_refused_before_they_are_read(
+    archive, tmp_path, request, name, values, why
+):
+    path = trained.recording(tmp_path / "wrong.nwb", timestamps=True)
+    with h5py.File(path, "a") as file:
+        kept = dict(file[name].attrs)
+        del file[name]
+        file.create_dataset(name, data=values).attrs.update(kept)
+    place = Address("lab", "".join(char for char in request.node.name if char.isalnum())[:60])
+    version = deposit_files(archive, [path], to=place, message="", author="a test")
+    with pytest.raises((InvalidInput, Exhausted), match=why):
+        read_experiment(archive, version.address.of(path.name))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"stimulus_id": [1.0, np.nan]}, "holds NaN or infinity"),
+        ({"stimulus_id": [1j, 2j]}, "is not one number for each of 2 trials"),
+        ({"stimulus_id": [1, 2, 3]}, "is not one number for each of 2 trials"),
+        ({"bin_s": [0.005, 0.005]}, "is not one number"),
+        ({"counts": np.zeros((10_001, 1, 1), np.uint8)}, "has 10001 trials, more than 10000"),
+    ],
+)
+def test_a_npz_whose_numbers_are_none_is_refused(archive, tmp_path, changed, why):
+    arrays = {"stimulus": np.ones((2, 50, 4)), "counts": np.zeros((2, 50, 2), np.uint8), "bin_s": 0.005, **changed}
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    place = Address("lab", "".join(char for char in why if char.isalnum()) + str(len(str(changed))))
+    version = deposit_files(archive, [tmp_path / "wrong.npz"], to=place, message="", author="a test")
+    with pytest.raises((InvalidInput, Exhausted), match=why):
+        read_experiment(archive, version.address.of("wrong.npz"))
+
+
 def test_plain_bytes_are_no_recording(archive):
     with pytest.raises(Precondition):
         read_experiment(archive, put(archive, PLACE.of("notes.txt"), b"notes"))
@@ -313,3 +360,8 @@ def test_a_response_that_is_no_rate_is_refused(archive, spiking):
     student = ArchiveStudent(archive, spiking, bin_s=0.005, response="level")
     with pytest.raises(InvalidInput, match="numbers that are no rates, NaN or below 0"):
         student.expected(STIMULUS, seed=0)
+
+
+def test_more_answers_than_memory_should_hold_are_refused(archive, spiking):
+    with pytest.raises(Exhausted, match="1000000000 answers of .* to 40 bins are more than memory should hold"):
+        ArchiveStudent(archive, spiking, bin_s=0.005).sample(STIMULUS, repeats=10**9, seed=0)

@@ -145,6 +145,20 @@ def test_a_student_is_made_by_asking_another_and_runs_in_the_archive(archive, la
     assert np.allclose(answering.expected(stimulus, seed=0), done.extracted.expected(stimulus), atol=1e-4)
 
 
+def test_the_ledger_tells_every_question_that_a_teacher_was_asked(archive, student, monkeypatch):
+    asked = []
+    sample = ArchiveStudent.sample
+
+    def counted(self, stimulus, *, repeats, seed):
+        asked.append(repeats)
+        return sample(self, stimulus, repeats=repeats, seed=seed)
+
+    monkeypatch.setattr(ArchiveStudent, "sample", counted)
+    asking = Asking(queries=20, bin_s=0.005)
+    done = extract_student(archive, student, to=PLACE.of("students/asked.onnx"), asking=asking)
+    assert sum(asked) == len(done.extracted.ledger) == 20
+
+
 def test_a_transfer_is_reported_with_its_stimulations(archive, student):
     other = deposited(archive, "other.onnx", seed=2)
     steering = Steering(loop=12, held_out=8, rounds=1)

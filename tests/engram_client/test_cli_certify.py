@@ -34,7 +34,10 @@ def archive(tmp_path_factory):
         opened.create_vault("lab")
         recorded = experiment(NETWORK, repeats=12)
         (folder / "recorded.npz").write_bytes(as_npz(recorded))
-        deposit_files(opened, [folder / "recorded.npz"], to=Address("lab", "bars"), kind=Kind.RECORDING)
+        allowed = {"consent.duo": "GRU", "consent.model_training": True}
+        deposit_files(
+            opened, [folder / "recorded.npz"], to=Address("lab", "bars"), kind=Kind.RECORDING, metadata=allowed
+        )
         for name, network in (("a", NETWORK), ("b", Memoryless(wrong=0.6))):
             place = Address.parse(f"lab/bars:students/{name}.onnx")
             put(opened, place, network.network(), kind=Kind.STUDENT, metadata=told(recorded))
@@ -130,6 +133,8 @@ def test_a_forged_certificate_fails_with_what_differs(engram, archive):
         metadata=dict(artifact.metadata),
         made_from=artifact.made_from,
     )
+    claimed = engram("show", "lab/forged:forged.json").stdout
+    assert "by whoever deposited it; computed again by: engram certify --check lab/forged@" in claimed
     shown = engram("certify", "--check", "lab/forged:forged.json", status=1).stdout
     assert shown.startswith("differs")
     assert "was 99, is 12" in shown
@@ -178,7 +183,7 @@ def test_coverage_is_told_and_drawn(engram, tmp_path):
     picture = tmp_path / "coverage.png"
     shown = engram("coverage", RECORDING, "--target", 0.5, "-o", picture).stdout
     assert "cells visited" in shown
-    assert "quick fits" in shown
+    assert "quick students" in shown
     assert "target" in shown
     assert picture.read_bytes().startswith(PNG)
     told = json.loads(

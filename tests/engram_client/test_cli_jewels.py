@@ -95,6 +95,46 @@ def test_what_a_jewel_cannot_do_is_said_in_one_sentence(engram, more, told):
     assert len(said.strip().splitlines()) == 1
 
 
+EXTRACT = ("extract", "--teacher", STUDENT, "--queries", "40")
+TRANSFER = ("transfer", "--from", STUDENT, "--to", "lab/tissue:other.onnx")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ((*EXTRACT, "--queries", "1000000"), "are more than memory should hold"),
+        ((*EXTRACT, "--least", "-inf"), "noise from -inf to 1.0 is none"),
+        ((*EXTRACT, "--least=-1e308", "--greatest", "1e308"), "which 32 bits hold"),
+        ((*EXTRACT, "--greatest", "1e300"), "which 32 bits hold"),
+        ((*TRANSFER, "--stimuli", "1000000"), "are more than memory should hold"),
+        ((*TRANSFER, "--least=-1e308", "--greatest", "1e308"), "leave no choice"),
+    ],
+)
+def test_what_memory_or_numbers_do_not_hold_is_refused_before_anything_is_asked(engram, archive, command, told):
+    before = archive.version(PLACE).address.version
+    said = engram(*command, status=1).stderr
+    assert told in said
+    assert len(said.strip().splitlines()) == 1
+    assert archive.version(PLACE).address.version == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        jewel("--seed", 2**63),
+        jewel("--draws", 10**9),
+        jewel("--attempts", 10**400),
+        (*EXTRACT, "--seed", 10**30),
+        (*EXTRACT, "--queries", 10**9),
+        (*TRANSFER, "--seed", 10**30),
+        (*TRANSFER, "--rounds", 10**9),
+        (*TRANSFER, "--held-out", 10**9),
+    ],
+)
+def test_a_number_out_of_all_measure_is_a_mistake_of_the_command_line(engram, command):
+    assert "is not in the range" in engram(*command, status=2).stderr
+
+
 @pytest.mark.parametrize("asked", [(), ("--recording", RECORDING)])
 def test_a_student_is_extracted_with_its_ledger(engram, asked):
     ran = engram("extract", "--teacher", STUDENT, "--queries", 40, "--to", "lab/tissue:students/made.onnx", *asked)

@@ -266,3 +266,25 @@ def test_the_digest_tells_apart_what_differs():
     ]
     assert len({*others}) == len(others)
     assert made() == made()
+
+
+def test_spikes_too_far_away_for_numbers_lie_in_no_trial():
+    binner = SpikeBinner([trial(0.0, 4)], BIN)
+    assert binner.count(np.array([-1.7e308, 0.0, 1.7e308]), cell="0").tolist() == [1, 0, 0, 0]
+
+
+def test_more_trials_at_one_time_than_any_session_has_are_refused():
+    with pytest.raises(InvalidInput, match="overlaps 64 others: mend the starts and stops"):
+        SpikeBinner([trial(0.0, 4, repeat=number) for number in range(65)], BIN)
+
+
+@pytest.mark.parametrize("rate_hz", [1e308, 1e12])
+def test_bins_of_which_no_number_makes_one_are_refused(rate_hz):
+    with pytest.raises(InvalidInput, match="choose a multiple"):
+        bins_together(1e308, rate_hz)
+
+
+def test_a_stimulus_beyond_all_numbers_is_refused_and_nothing_is_warned_of(recwarn):
+    with pytest.raises(InvalidInput, match="holds NaN or infinity"):
+        experiment_from_arrays(np.full((1, 4, 2), 1e300), np.zeros((1, 4, 1), np.uint8), array_bin_s=0.005, bin_s=0.005)
+    assert not recwarn.list

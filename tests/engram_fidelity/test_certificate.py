@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from engram_testing.certified_donors import Donor, PoissonStudent, experiment, stimulus
 
-from engram_fidelity.certificate import FORM, Settings, certify, changed, compare, examine, read_certificate
+from engram_fidelity.certificate import FORM, Settings, certify, changed, compare, examine, read_certificate, unusual
 from engram_fidelity.certificate.moments import drawings, fit_of
 from engram_fidelity.certificate.value import Estimate, canonical, plain
 from engram_fidelity.experiment import Experiment, Trials
@@ -97,9 +97,14 @@ def test_intervals_hold_the_value_and_say_what_they_are_of(itself):
     assert {one.bin_s for one in itself.measures if one.name == "cc_abs"} == {0.005, 0.02}
 
 
-def test_the_smallest_epsilon_that_the_pairs_had_power_for_is_told(itself):
-    pairs = itself.free_running.betting.pairs
-    assert itself.free_running.epsilon_with_power == pytest.approx(math.sqrt(math.log(20) / 2 / pairs), rel=0.01)
+def test_the_smallest_epsilon_that_the_repeats_had_power_for_is_told(itself):
+    free = itself.free_running
+    assert 0.01 < free.epsilon_with_power < 0.05
+    needed = {one.epsilon: one.repeats_needed for one in free.betting.switches}
+    assert needed[0.05] <= free.betting.repeats < needed[0.03]
+    half = free.control.repeats
+    assert half < free.betting.repeats / 2
+    assert not [one for one in free.control.switches if one.epsilon <= 0.05 and one.reached_at], "too few repeats"
 
 
 def test_the_same_seed_gives_the_same_certificate_and_another_seed_other_draws(recorded, poisson):
@@ -191,6 +196,26 @@ def test_several_stimuli_are_joined_each_from_where_it_is_scored(recorded):
     assert told.data.bins == (1400 - 72) // 20 * 20 + (900 - 72) // 20 * 20
 
 
+def test_the_answers_that_are_judged_are_not_those_that_were_averaged(recorded):
+    seeds = []
+
+    class Watched(PoissonStudent):
+        def expected(self, shown, *, seed):
+            seeds.append(("expected", seed))
+            return super().expected(shown, seed=seed)
+
+        def sample(self, shown, *, repeats, seed):
+            seeds.append(("sample", seed))
+            return super().sample(shown, repeats=repeats, seed=seed)
+
+    second = stimulus(900, seed=5)
+    more = Trials("second", second, DONOR.sample(second, repeats=30, seed=6))
+    examine(Watched(DONOR), replace(recorded, trials=(*recorded.trials, more)), small())
+    averaged, judged = ({seed for asked, seed in seeds if asked == name} for name in ("expected", "sample"))
+    assert len(judged) == 2
+    assert not averaged & judged
+
+
 class Wrong:
     """A student that answers something that cannot be."""
 
@@ -259,7 +284,44 @@ def test_settings_that_nobody_could_compute_are_refused(itself):
     for one in ("student", "recording"):
         named[one] = {"address": "lab/x@1:y", "sha256": "0" * 64}
     assert read_certificate(canonical(named)).settings == itself.settings
-    for name, value in (("resamples", 10**12), ("seed", "1"), ("bin_s", -1), ("more", 1)):
+    for name, value in (
+        ("resamples", 100_000),
+        ("seed", "1"),
+        ("seed", -1),
+        ("seed", 10**30),
+        ("bin_s", -1),
+        ("bin_s", 1e308),
+        ("coarse_s", 1e308),
+        ("coarse_s", 0),
+        ("window_s", -5),
+        ("score_from_s", 1e300),
+        ("alpha", 2),
+        ("alpha", 10**400),
+        ("epsilon", 0.5),
+        ("epsilons", [10**400]),
+        ("epsilons", [0.1] * 1000),
+        ("more", 1),
+    ):
         broken = {**named, "settings": {**named["settings"], name: value}}
         with pytest.raises(FormatError, match="how it was computed"):
             read_certificate(canonical(broken))
+
+
+def test_a_name_longer_than_any_is_refused(itself):
+    named = json.loads(itself.to_json())
+    for one in ("student", "recording"):
+        named[one] = {"address": "x" * 5000, "sha256": "0" * 64}
+    with pytest.raises(FormatError, match="longer than 4096") as caught:
+        read_certificate(canonical(named))
+    assert len(str(caught.value)) < 400
+
+
+def test_an_integer_that_no_double_holds_is_a_difference_and_no_fault():
+    assert compare({"a": 10**400}, {"a": 1.0})
+    assert not compare({"a": 10**400}, {"a": 10**400})
+
+
+def test_settings_with_which_a_grade_says_little_are_told():
+    lax = unusual(Settings(seed=7, epsilon=0.49, alpha=0.9))
+    assert [(one.name, one.before, one.after) for one in lax] == [("alpha", "0.9", "0.05"), ("epsilon", "0.49", "0.05")]
+    assert not unusual(Settings(seed=7))

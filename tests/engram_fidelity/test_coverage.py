@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engram_testing.certified_donors import BIN_S, Donor, experiment, stimulus
+from engram_testing.experiments import stream
 
 from engram_fidelity.coverage import Space, cover, disagree
+from engram_fidelity.distill.quick import quick_student
 from engram_fidelity.experiment import Trials
 from engram_fidelity.learning_curve import Point, extrapolate, measure
-from engram_fidelity.sketch import Sketcher
 from engram_format.errors import InvalidInput
 
 
@@ -91,14 +94,14 @@ def test_a_target_that_is_reached_needs_no_more():
     assert "is reached" in told.need.sentence(told.law, longest=16)
 
 
-def test_a_sketch_learns_more_from_more():
+def test_a_quick_student_learns_more_from_more():
     donor = Donor()
     known = experiment(donor, training=12, repeats=2)
     training, held_out = known.once, known.repeated[0]
-    sketcher = Sketcher.of(known)
 
     def score(trials, seed):
-        told = sketcher.fit(trials).expected(held_out.stimulus, seed=seed)[72:]
+        student = quick_student(replace(known, trials=tuple(trials)), seed=seed)
+        told = student.expected(held_out.stimulus, seed=seed)[72:]
         truth = donor.expected(held_out.stimulus)[72:]
         return float(np.corrcoef(told.ravel(), truth.ravel())[0, 1])
 
@@ -108,6 +111,19 @@ def test_a_sketch_learns_more_from_more():
     )
     assert last > first
     assert last > 0.85
+
+
+def test_a_quick_student_answers_as_its_network_does_and_is_repeated_by_its_seed():
+    known = experiment(Donor(), training=4, repeats=2)
+    student, again, other = (quick_student(known, seed=seed) for seed in (1, 1, 2))
+    shows = stimulus(300, seed=9)
+    told = student.expected(shows, seed=0)
+    assert np.array_equal(told, again.expected(shows, seed=0))
+    assert not np.array_equal(told, other.expected(shows, seed=0))
+    np.testing.assert_allclose(stream(student.layers.to_onnx(), shows)[:, 0], told, rtol=1e-4, atol=1e-6)
+    drawn = student.sample(shows, repeats=400, seed=3)
+    assert drawn.shape == (400, 300, 3)
+    np.testing.assert_allclose(drawn.mean(axis=(0, 1)), told.mean(axis=0), rtol=0.05)
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0, -1.0, 2.0, float("nan")])
@@ -121,6 +137,6 @@ def test_too_few_trials_or_silent_ones_make_no_curve():
         measure([shown(stimulus(100))], lambda *_: 0.5, bin_s=BIN_S, seed=0)
     silent = experiment(Donor(gain=0.0), training=1)
     with pytest.raises(InvalidInput, match="no cell fired"):
-        Sketcher.of(silent).fit(silent.once)
+        quick_student(silent, seed=0)
     with pytest.raises(InvalidInput, match="no stimulus that a student may be trained on"):
         cover(Space.of([stimulus(100)], bin_s=BIN_S), [], [])

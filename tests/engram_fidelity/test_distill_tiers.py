@@ -10,12 +10,14 @@ import numpy as np
 import onnx
 import pytest
 from engram_testing.experiments import CELLS, CHANNELS, expected, small_experiment, stream
+from threadpoolctl import threadpool_limits
 
+from engram_client.demo.retina import BIN_S, load_held_out, load_training
 from engram_fidelity.distill import distill
 from engram_fidelity.distill.basis import Past, Scale, raised_cosines
 from engram_fidelity.distill.soft import targets
 from engram_fidelity.distill.target import TARGETS, quantised
-from engram_fidelity.experiment import Trials
+from engram_fidelity.experiment import Experiment, Trials
 from engram_fidelity.graph import weights_of
 from engram_format.errors import InvalidInput, Precondition
 from engram_replay import Contract
@@ -59,6 +61,24 @@ def test_the_same_seed_and_updates_give_the_same_bytes_and_another_seed_others(m
     assert again.network == made.network
     assert again.metadata == made.metadata
     assert distill(experiment, tier=tier, seed=2, updates=TIERS[tier]).network != made.network
+
+
+def test_the_bytes_do_not_depend_on_how_many_threads_there_are(tier):
+    training, held_out = load_training(segments=3), load_held_out()
+    shown = [
+        *zip(training.stimulus, training.spikes[:, np.newaxis], strict=True),
+        (held_out.stimulus[0], held_out.spikes),
+    ]
+    trials = tuple(
+        Trials(str(number), stimulus, counts.astype(np.uint8)) for number, (stimulus, counts) in enumerate(shown)
+    )
+    pixels, cells = (tuple(map(str, range(array.shape[2]))) for array in (training.stimulus, training.spikes))
+    retina = Experiment(trials, BIN_S, pixels, cells)
+    made = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            made.append(distill(retina, tier=tier, seed=1, updates=3).network)
+    assert made[0] == made[1]
 
 
 def test_it_says_how_it_was_made(made, experiment, tier):

@@ -292,3 +292,9 @@ def test_silence_is_judged_without_a_fall():
 def test_rules_that_cannot_be_are_refused(changed):
     with pytest.raises(InvalidInput):
         Rules(**changed)
+
+
+@pytest.mark.parametrize("more", [{"draws": 10**9}, {"attempts": 10**400}])
+def test_rules_that_no_machine_could_keep_are_refused(more):
+    with pytest.raises(InvalidInput, match="at most 1000 draws and 1000 attempts"):
+        Rules(**more)

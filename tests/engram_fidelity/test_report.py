@@ -75,6 +75,15 @@ def test_what_others_named_is_escaped(report):
     assert "<b>0</b>" not in text
 
 
+def test_nothing_invisible_and_no_endless_name_stands_on_the_page(examined):
+    named = replace(examined.certificate, student=Named("v/m@1:\x1b[31m\x00\u202e\ud800" + "y" * 1_000_000, "ab" * 32))
+    page = draw(named, examined.evidence).page
+    assert len(page) < 3_000_000
+    told = page.decode()
+    assert not {"\x1b", "\x00", "\u202e"} & set(told)
+    assert "v/m@1:\\u001b[31m\\u0000\\u202e\\ud800yyy" in told
+
+
 def test_the_same_examination_gives_the_same_page(examined, report):
     assert draw(examined.certificate, examined.evidence).page == report.page
 

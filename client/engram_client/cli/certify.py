@@ -79,7 +79,7 @@ def certify(
     student and one recording; with --check it is computed again, and the exit status is 1 where anything differs.
     """
     from engram_client.cli.deposit import this_user
-    from engram_client.fidelity.certifying import certify_student, keep_certificate
+    from engram_client.fidelity.certifying import certify_student, check_place, keep_certificate
     from engram_fidelity.report import draw
 
     settings: Settings = ctx.obj
@@ -91,6 +91,8 @@ def certify(
     if against is None:
         raise click.UsageError("Say against which recording: --against RECORDING.")
     place = None if to is None else Address.parse(to)
+    if place is not None:
+        check_place(place)
     if output is not None:
         _check_output(output, force=force)
     with settings.open() as archive:
@@ -205,9 +207,11 @@ def _lines(certificate: Certificate) -> list[tuple[str, str]]:
     if free.betting is not None:
         shown = [one.epsilon for one in free.betting.switches if one.reached_at is not None]
         alike = f"alike to epsilon {min(shown):g}" if shown else "not shown to be alike"
-        guard = "never fired" if free.betting.quiet else f"fired at pair {free.betting.guard_at}"
+        guard = "never fired" if free.betting.quiet else f"fired after {free.betting.guard_at}"
         power = f"; power for epsilon {free.epsilon_with_power:.3f}" if free.epsilon_with_power is not None else ""
-        lines.append(("bets", f"{free.betting.pairs} pairs: the guard {guard}, {alike}{power}"))
+        lines.append(
+            ("bets", f"{free.betting.repeats} repeats of {free.betting.pairs} pairs: the guard {guard}, {alike}{power}")
+        )
     if certificate.drift is not None:
         flagged = (
             "FLAGGED: the first half of the repeats differs from the second"
@@ -244,6 +248,7 @@ def _check(ctx: click.Context, settings: Settings, address: str, *, as_document:
             {
                 "equal": found.equal,
                 "differences": as_json(found.differences),
+                "unusual": as_json(found.unusual),
                 "changed": as_json(found.changed),
             }
         )
@@ -264,6 +269,7 @@ def _verdict(found: Check) -> list[tuple[str, str]]:
         lines += [(one.name, f"was {one.before}, is {one.after}") for one in shown]
         if len(found.differences) > len(shown):
             lines.append(("", f"and {len(found.differences) - len(shown)} more"))
+    lines += [(f"lax or strict {one.name}", f"{one.before}, usually {one.after}") for one in found.unusual]
     lines += [("student", claim.student.address), ("recording", claim.recording.address)]
     lines += [(one.name, f"was {one.before}, is {one.after}") for one in found.changed]
     return lines

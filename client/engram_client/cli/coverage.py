@@ -46,7 +46,8 @@ def coverage(
 ) -> None:
     """Tell what part of stimulus space RECORDING has visited, where students guess, and how many more minutes would help.
 
-    Fidelity against minutes is that of quick fits to growing parts; a better tier starts higher and needs fewer.
+    Fidelity against minutes is that of quick students of growing parts, which nobody keeps; a better tier starts higher and
+    needs fewer. Where consent does not allow to train models none is made, and fidelity is not told.
     """
     from engram_client.fidelity.covering import cover_recording
     from engram_client.local import check_destination, written_whole
@@ -96,14 +97,14 @@ def _lines(found: Covered) -> list[tuple[str, str]]:
     if covered.held_out_share is not None:
         share = f"{covered.held_out_visited} of {covered.held_out} cells ({100 * covered.held_out_share:.0f} %)"
         lines.append(("held out", f"{share} were visited in training"))
-    lines.append(
-        ("disagreement", f"{100 * found.disagreement.mean:.1f} % of what is expected, between {found.between}")
-    )
+    if found.disagreement is not None:
+        share = f"{100 * found.disagreement.mean:.1f} % of what is expected"
+        lines.append(("disagreement", f"{share}, between {found.between}"))
     if found.curve is None:
-        lines.append(("target", "not known: no stimulus was shown more than once, so there is no fidelity to tell"))
+        lines.append(("target", f"not known: {found.missing}"))
         return lines
     last = max(found.curve.points, key=lambda one: one.minutes)
-    lines.append(("fidelity", f"CC_norm {last.fidelity:.3f} in bins of 20 ms, of a quick fit to all of it"))
+    lines.append(("fidelity", f"CC_norm {last.fidelity:.3f} in bins of 20 ms, of a quick student of all of it"))
     lines.append(("target", _sentence(found)))
     return lines
 

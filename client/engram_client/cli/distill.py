@@ -34,7 +34,7 @@ _TARGETS = ("cpu-stream", "batch", "crossbar-32")
     "spiking: recurrent, with a history of its own spikes. The latter two need torch.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Repeats a training."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N", help="Repeats a training."
 )
 @click.option("--budget", type=Duration(), metavar="DURATION", help="The most time to learn for, such as 120s.")
 @click.option(
@@ -92,12 +92,13 @@ def distill(
     machine.
     """
     from engram_client.cli.deposit import this_user
-    from engram_client.fidelity.distilling import Recipe, check_place, distill_recording
+    from engram_client.fidelity.distilling import Recipe, distill_recording
+    from engram_client.fidelity.made import check_place
 
     if budget is not None and updates is not None:
         raise click.UsageError("--budget and --updates exclude each other.")
     source, place = parse_any(recording), Address.parse(to)
-    check_place(place)
+    check_place(place, what="a student")
     recipe = Recipe(
         tier=tier,
         seed=seed,

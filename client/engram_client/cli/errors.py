@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from engram_client.cli.output import printable
+from engram_client.cli.output import printable, shortened
 from engram_format.errors import EngramError
 
 FAILED: Final = 1
@@ -49,12 +49,17 @@ def reported() -> Iterator[None]:
         _say(f"this command needs the package {error.name!r}: install it with pip install 'engram[demo]'")
         raise click.exceptions.Exit(FAILED) from error
     except Exception as error:
+        if isinstance(
+            error.__cause__ or error.__context__, KeyboardInterrupt
+        ):  # an import that was interrupted says so
+            _say("interrupted")
+            raise click.exceptions.Exit(INTERRUPTED) from error
         _say_fault(error)
         raise click.exceptions.Exit(FAULT) from error
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"engram: {printable(sentence)}", err=True)
+    click.echo(f"engram: {printable(shortened(sentence))}", err=True)
     if os.environ.get("ENGRAM_DEBUG") == "1":
         click.echo(traceback.format_exc(), err=True)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Make a student by asking a teacher.")
 @click.option("--teacher", required=True, metavar="ADDRESS", help="Who is asked: a student in the archive.")
 @click.option(
-    "--queries", type=click.IntRange(min=1), default=400, show_default=True, metavar="N", help="Queries at most."
+    "--queries", type=click.IntRange(20, 10**6), default=400, show_default=True, metavar="N", help="Queries at most."
 )
 @click.option(
     "--policy",
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     "--memory", "memory_s", type=Duration(), default="300ms", show_default=True, help="How far the student looks back."
 )
 @click.option("--bin", "bin_s", type=BinWidth(), help="The teacher's step, where its contract names none.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Repeats an extraction."
-)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Repeats an extraction.")
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who asks; by default your user name and this machine's.")
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -38,16 +38,16 @@ def jewel() -> None:
     help="By what share the student's rate may be off; more for a network that itself wanders more.",
 )
 @click.option(
-    "--draws", type=click.IntRange(min=1), default=8, show_default=True, help="The student's answers to each."
+    "--draws", type=click.IntRange(1, 1000), default=8, show_default=True, help="The student's answers to each."
 )
 @click.option("--learn", is_flag=True, help="Learn each cell's gain before being judged; consent must allow it.")
 @click.option(
-    "--attempts", type=click.IntRange(min=1), default=1, show_default=True, help="Students that may be judged."
+    "--attempts", type=click.IntRange(1, 1000), default=1, show_default=True, help="Students that may be judged."
 )
 @click.option("--shuffle", is_flag=True, help="Play the presentations in an order drawn by the seed.")
 @click.option("--bin", "bin_s", type=BinWidth(), default="5ms", show_default=True, help="The width of a bin.")
 @click.option("--stimulus", metavar="SERIES", help="The series that the cells saw, where there are several.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats a run.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Repeats a run.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw the e-values over pairs to a file."
 )
@@ -83,8 +83,8 @@ def run(
     quiet. What it was trained on is left out. Every transition is deposited, with its numbers, in one version.
     """
     from engram_client.cli.deposit import this_user
-    from engram_client.fidelity.jewels import check_place, run_jewel
-    from engram_client.fidelity.made import beside, network_address
+    from engram_client.fidelity.jewels import run_jewel
+    from engram_client.fidelity.made import beside, check_place, network_address
     from engram_client.local import check_destination, written_whole
     from engram_fidelity.extras import need
     from engram_fidelity.jewel import Rules
@@ -92,7 +92,7 @@ def run(
     place = None if to is None else Address.parse(to)
     judged, played = network_address(student), network_address(recording)
     if place is not None:
-        check_place(place)
+        check_place(place, what="a run")
     rules = Rules(alpha=alpha, eps=eps, rate_eps=rate_eps, draws=draws, attempts=attempts, seed=seed)
     if output is not None:
         check_destination(output, force=force)

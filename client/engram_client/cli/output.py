@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_MOST_CHARS: Final = 4000
+"""Of a sentence on stderr."""
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -34,6 +36,13 @@ def printable(text: str) -> str:
     if text.isprintable():  # said by Python of no text that holds one of these
         return text
     return "".join(_escaped(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
+
+
+def shortened(sentence: str) -> str:
+    """Return a sentence without its middle where a name in it is longer than anybody reads."""
+    if len(sentence) <= _MOST_CHARS:
+        return sentence
+    return f"{sentence[: _MOST_CHARS // 2]} \N{HORIZONTAL ELLIPSIS} {sentence[-_MOST_CHARS // 2 :]}"
 
 
 def _escaped(char: str) -> str:
@@ -153,7 +162,7 @@ def _fields_as_json(value: DataclassInstance) -> dict[str, Json]:
 
 def warn(sentence: str) -> None:
     """Say something on stderr that the user should know and that stops nothing."""
-    click.echo(f"engram: warning: {printable(sentence)}", err=True)
+    click.echo(f"engram: warning: {printable(shortened(sentence))}", err=True)
 
 
 @contextmanager

@@ -35,6 +35,13 @@ def show_artifact(archive: Archive, artifact: Artifact, *, everywhere: bool, as_
         click.echo()
         write_fields(allowed)
     write_student(artifact.metadata)
+    from engram_format.catalog import Kind
+
+    if artifact.kind is Kind.CERTIFICATE:
+        click.echo()
+        write_fields(
+            [("claimed", f"by whoever deposited it; computed again by: engram certify --check {artifact.address}")]
+        )
     write_lineage(artifact, lineage)
     if recording is not None:
         click.echo()

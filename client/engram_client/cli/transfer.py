@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 @click.option("--report", metavar="VAULT/MEMORY:PATH", help="Where the report goes.")
 @click.option("--recording", metavar="ADDRESS", help="Use pieces of this recording's stimulus; without it, noise.")
 @click.option("--clip", "clip_s", type=Duration(), default="500ms", show_default=True, help="The length of a stimulus.")
-@click.option("--stimuli", type=click.IntRange(min=4), default=60, show_default=True, help="Stimuli in the loop.")
-@click.option("--held-out", type=click.IntRange(min=2), default=24, show_default=True, help="Stimuli to judge by.")
-@click.option("--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Rounds of the loop.")
+@click.option("--stimuli", type=click.IntRange(4, 10**6), default=60, show_default=True, help="Stimuli in the loop.")
+@click.option("--held-out", type=click.IntRange(2, 10**6), default=24, show_default=True, help="Stimuli to judge by.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=4, show_default=True, help="Rounds of the loop.")
 @click.option("--least", type=float, default=0.0, show_default=True, help="The least amplitude that may be given.")
 @click.option(
     "--greatest", type=float, default=1.0, show_default=True, help="The greatest amplitude that may be given."
 )
 @click.option("--bin", "bin_s", type=BinWidth(), help="The students' step, where their contracts name none.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Repeats a transfer.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Repeats a transfer.")
 @click.option("--author", envvar="ENGRAM_AUTHOR", help="Who does it; by default your user name and this machine's.")
 @archive_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from engram_fidelity.binning import Presentation, SpikeBinner, as_counts, bins_together, summed_counts
 from engram_format.address import AnyAddress
 from engram_format.catalog import Recording
-from engram_format.errors import InvalidInput
+from engram_format.errors import Exhausted, InvalidInput
 from engram_format.series import SeriesInfo
+from engram_format.slicing import native_dtype
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
@@ -26,6 +28,8 @@ _COUNT_UNITS: Final = frozenset({"count", "counts", "spikes"})
 _TOGETHER: Final = 2**20
 """Spikes of so many units that have this many are read at once; a unit with more is read alone."""
 _MAX_CELLS: Final = 2**16
+_MAX_SPIKES: Final = 2**23
+"""Spikes of one unit that are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def width_of(info: SeriesInfo) -> int:
 
 def channel_names(info: SeriesInfo) -> tuple[str, ...]:
     """Name the channels as the recording does, or by their place: `7`, or `3,7` in a picture."""
-    if len(info.channels) == width_of(info):
+    if info.channels and len(info.channels) == width_of(info):
         return info.channels
     return tuple(",".join(map(str, place)) for place in np.ndindex(*info.view_shape[1:])) if info.shape[1:] else ("0",)
 
@@ -83,12 +87,19 @@ class Spikes:
             raise InvalidInput(
                 f"{source.name} has spike times without /units/spike_times_index: write the units with pynwb"
             )
-        ends = source.whole(info.index).astype(np.int64)
-        if not (np.diff(ends, prepend=0) >= 0).all() or (len(ends) and ends[-1] > info.samples):
-            raise InvalidInput(f"{source.name} has a /units/spike_times_index that does not rise: mend the recording")
-        ids = source.whole("/units/id") if "/units/id" in source.infos else np.arange(len(ends))
-        names = ids.tolist() if len(set(ids.tolist())) == len(ids) == len(ends) else range(len(ends))
-        return cls(tuple(map(str, names)), tuple(ends.tolist()))
+        index = source.infos[info.index]
+        if len(index.shape) != 1 or native_dtype(index.dtype).kind not in "iu":
+            raise InvalidInput(f"{source.name} has a {info.index} that is no row of whole numbers: mend the recording")
+        if index.samples > _MAX_CELLS:
+            raise Exhausted(
+                f"{source.name} has {index.samples} units, more than {_MAX_CELLS}: bring a recording of fewer"
+            )
+        ends: list[int] = source.whole(info.index).tolist() if index.samples else []
+        if not all(before <= after for before, after in pairwise([0, *ends, info.samples])):
+            raise InvalidInput(
+                f"{source.name} has a {info.index} that does not rise, or ends beyond the spike times: mend the recording"
+            )
+        return cls(_unit_names(source, len(ends)), tuple(ends))
 
     def read(self, source: Source, trials: Sequence[Presentation], *, bin_s: float) -> NDArray[np.uint8]:
         """Count the spikes of every cell in the bins of all trials one after the other: (bin, cell)."""
@@ -100,12 +111,27 @@ class Spikes:
             last = first + 1
             while last < len(self.cells) and self.ends[last] - starts[first] <= _TOGETHER:
                 last += 1
+            if self.ends[last - 1] - starts[first] > _MAX_SPIKES:
+                raise Exhausted(
+                    f"unit {self.cells[first]} of {source.name} has {self.ends[first] - starts[first]} spikes, more than "
+                    f"{_MAX_SPIKES}: bring a recording of less"
+                )
             times = source.whole(_SPIKE_TIMES, starts[first], self.ends[last - 1]).astype(np.float64)
             for cell in range(first, last):
                 own = times[starts[cell] - starts[first] : self.ends[cell] - starts[first]]
                 counts[:, cell] = binner.count(own, cell=self.cells[cell])
             first = last
         return counts
+
+
+def _unit_names(source: Source, units: int) -> tuple[str, ...]:
+    """Name units by their ids, or by their place where ids are missing or not their own."""
+    info = source.infos.get("/units/id")
+    if units and info is not None and info.shape == (units,):
+        ids = source.whole("/units/id").tolist()
+        if len(set(ids)) == units:
+            return tuple(map(str, ids))
+    return tuple(map(str, range(units)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from engram_client.fidelity.made import Made, consent_of, deposit_made
+from engram_client.fidelity.permission import may_be_used
 from engram_client.fidelity.reading import read_experiment
+from engram_client.fidelity.seen import seen_in_line
 from engram_client.fidelity.students import ArchiveStudent
-from engram_client.journal import new_session
 from engram_fidelity.certificate import (
     Certificate,
     Claim,
@@ -30,11 +31,12 @@ from engram_fidelity.certificate import (
     compare,
     examine,
     read_certificate,
+    unusual,
 )
 from engram_fidelity.certificate.check import MAX_BYTES
-from engram_fidelity.experiment import Experiment, Trials
-from engram_format.address import Address, AnyAddress, ContentAddress
-from engram_format.catalog import Artifact, ArtifactSpec, Kind, Scalar
+from engram_fidelity.experiment import Experiment
+from engram_format.address import Address, AnyAddress, ContentAddress, check_note
+from engram_format.catalog import Artifact, Kind, Scalar
 from engram_format.errors import FormatError, InvalidInput, NotFound, Precondition
 
 if TYPE_CHECKING:
@@ -44,10 +46,6 @@ if TYPE_CHECKING:
 Warn = Callable[[str], None]
 Told = Callable[[str], None]
 
-_PIECE: Final = re.compile(r"(?P<id>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
-"""A part of a trial, in bins, as distilling cuts long ones."""
-_WRITE_BYTES: Final = 1 << 20
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
@@ -56,6 +54,8 @@ class Check:
     claim: Claim
     again: Certificate
     differences: tuple[Difference, ...]
+    unusual: tuple[Difference, ...]
+    """Settings that a certificate has and those that it usually has, where they differ: with lax ones a grade says little."""
     changed: tuple[Difference, ...]
     """Versions and profile that are not those of the time: they may be why numbers differ."""
 
@@ -79,7 +79,8 @@ def certify_student(
 ) -> Examination:
     """Hold a student against the repeats of a recording.
 
-    `stimuli` names those that count; by default all that the student was not trained on, as its metadata say. Raises
+    `stimuli` names those that count; by default all that neither the student nor those that it was made from were trained
+    on, as their metadata say. Raises
     `InvalidInput` for one that it was trained on, for a student of other electrodes or bins, and `Precondition` where nothing is
     left, or where no stimulus was repeated and `ceiling` is wanted. `told` hears what is being done, in a few words.
     """
@@ -116,7 +117,7 @@ def check_certificate(
     for name, value in metadata_of(again).items():
         if (kept := artifact.metadata.get(name)) != value and not _near(kept, value):
             differences += (Difference(f"metadata {name}", str(kept), str(value)),)
-    return Check(claim, again, differences, changed(claim.told, found))
+    return Check(claim, again, differences, unusual(claim.settings), changed(claim.told, found))
 
 
 def keep_certificate(
@@ -131,33 +132,32 @@ def keep_certificate(
     """Deposit a certificate and its report as one new version, and return the certificate there.
 
     It goes to `to`, a memory or a path that ends in `.json`; by default into the student's memory, as
-    `certificates/<student>/<time>.json`. The report has the same name and ends in `.html` and `.png`.
+    `certificates/<student>/<time>.json`. The report has the same name and ends in `.html` and `.png`. All three
+    carry the recording's statement of consent.
     """
     student = Address.parse(certificate.student.address)
-    now = now or datetime.now(UTC)
-    memory, path = _place(to, student, now)
-    time_ns = int(now.timestamp()) * 10**9
+    memory, path = _place(to, student, now or datetime.now(UTC))
+    check_note(author, what="author")
     told = certificate.to_json()
     digest = hashlib.sha256(told).hexdigest()
     stem = path.removesuffix(".json")
     name = PurePosixPath(student.path or "student").name
-    metadata = metadata_of(certificate)
-    files: tuple[tuple[str, bytes, Kind, dict[str, Scalar], tuple[str, ...]], ...] = (
-        (path, told, Kind.CERTIFICATE, metadata, (certificate.student.sha256, certificate.recording.sha256)),
-        (f"{stem}.html", report.page, Kind.FILE, {}, (digest,)),
-        (f"{stem}.png", report.overview, Kind.FILE, {}, (digest,)),
+    sources = [archive.artifact(Address.parse(one.address)) for one in (certificate.student, certificate.recording)]
+    consent = consent_of(sources[1])
+    made = (
+        Made(path, told, Kind.CERTIFICATE, {**consent, **metadata_of(certificate)}),
+        Made(f"{stem}.html", report.page, Kind.FILE, consent, (digest,)),
+        Made(f"{stem}.png", report.overview, Kind.FILE, consent, (digest,)),
     )
-    with archive.open_deposit(memory, session=new_session()) as deposit:
-        for place, data, kind, noted, made_from in files:
-            spec = ArtifactSpec(
-                path=place, size=len(data), kind=kind, time_ns=time_ns, metadata=noted, made_from=made_from
-            )
-            deposit.begin(spec)
-            for start in range(0, len(data), _WRITE_BYTES):
-                deposit.write(data[start : start + _WRITE_BYTES])
-            deposit.end(sha256=hashlib.sha256(data).hexdigest())
-        version = deposit.commit(message=f"Certificate of {name}: grade {certificate.grade.letter}", author=author)
-    return archive.artifact(version.address.of(path))
+    kept, *_ = deposit_made(
+        archive,
+        made,
+        to=memory,
+        sources=sources,
+        message=f"Certificate of {name}: grade {certificate.grade.letter}",
+        author=author,
+    )
+    return kept
 
 
 def metadata_of(certificate: Certificate) -> dict[str, Scalar]:
@@ -193,22 +193,6 @@ def metadata_of(certificate: Certificate) -> dict[str, Scalar]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def training_ids(metadata: dict[str, Scalar] | object, name: str) -> tuple[str, ...]:
-    """Return the stimulus ids that a student's metadata hold under a name, none where there are none."""
-    held = metadata.get(name) if isinstance(metadata, dict) else None
-    if held is None:
-        return ()
-    try:
-        told = json.loads(str(held))
-    except ValueError:
-        told = None
-    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
-        raise InvalidInput(
-            f"the student's metadata {name} are no JSON list of stimulus ids: distil it again, or mend them"
-        )
-    return tuple(told)
-
-
 def _examined(
     archive: Archive,
     student: AnyAddress,
@@ -221,20 +205,21 @@ def _examined(
 ) -> Examination:
     told("reading the recording")
     recording = archive.artifact(against)
-    experiment = read_experiment(archive, against, bin_s=settings.bin_s, warn=warn)
+    may_be_used(archive, recording)
+    # Version and all: what is read is what the certificate names.
+    experiment = read_experiment(archive, recording.address, bin_s=settings.bin_s, warn=warn)
     responder = ArchiveStudent(archive, student, bin_s=settings.bin_s)
     responder.check(experiment)
     artifact = responder.artifact
-    seen = _seen(artifact, recording)
-    held_out = _held_out(experiment, seen, stimuli, settings, student=artifact, recording=recording)
-    # Opened to ask for its profile and ports; a student that takes noise is opened with a seed only.
-    with archive.open_minds(artifact.address, minds=1, sample=settings.seed) as minds:
+    seen = seen_in_line(archive, artifact, recording, experiment)
+    held_out = _held_out(experiment, seen.stimuli, stimuli, settings, student=artifact, recording=recording)
+    with archive.open_minds(artifact.address, minds=1, sample=0) as minds:
         profile = dict(minds.profile)
         hears_itself = any(str(port.role) == "noise" for port in minds.ports)
     subject = Subject(
         student=Named(str(artifact.address), artifact.sha256),
         recording=Named(str(recording.address), recording.sha256),
-        training=_trials(experiment, seen),
+        training=seen.trials,
         recorded=experiment.trials,
         profile=profile,
         rate_is_hazard=not hears_itself,
@@ -246,17 +231,9 @@ def _examined(
     return examine(responder, held_out, settings, subject=subject)
 
 
-def _seen(student: Artifact, recording: Artifact) -> tuple[str, ...]:
-    """Return the ids that the student was trained or chosen by, if it was made from this very recording."""
-    if student.made_from and recording.sha256 not in student.made_from:
-        return ()
-    metadata = dict(student.metadata)
-    return (*training_ids(metadata, "distill.training"), *training_ids(metadata, "distill.validation"))
-
-
 def _held_out(
     experiment: Experiment,
-    seen: Sequence[str],
+    seen: frozenset[str],
     stimuli: Sequence[str],
     settings: Settings,
     *,
@@ -264,11 +241,10 @@ def _held_out(
     recording: Artifact,
 ) -> Experiment:
     """Return the trials that count; raises where one of them taught the student."""
-    whole = {_whole(one) for one in seen}
     for one in stimuli:
-        if one in whole:
+        if one in seen:
             raise InvalidInput(
-                f"{student.address} was trained on stimulus {one!r} of {recording.address}, so it cannot be certified with it: "
+                f"{student.address}, or what it was made from, was trained on stimulus {one!r} of {recording.address}: "
                 "name one that was held out, or none"
             )
     if stimuli:
@@ -279,32 +255,13 @@ def _held_out(
             f"{recording.address} has no stimulus that was shown more than once, so nobody knows how much of its answers could be "
             "told at all: record repeats, or give --no-ceiling, which is written into the certificate"
         )
-    left = [one.stimulus_id for one in wanted if one.stimulus_id not in whole]
+    left = [one.stimulus_id for one in wanted if one.stimulus_id not in seen]
     if not left:
         raise Precondition(
             f"{student.address} was trained on every {'repeated ' if settings.ceiling else ''}stimulus of {recording.address}: "
             "certify it against a recording that it has not seen, or distil it with some held out"
         )
     return experiment.of(left)
-
-
-def _trials(experiment: Experiment, ids: Sequence[str]) -> tuple[Trials, ...]:
-    """Return the trials, and parts of trials, that the student was trained on, as far as the recording has them."""
-    held = {one.stimulus_id: one for one in experiment.trials}
-    found = []
-    for one in ids:
-        if one in held:
-            found.append(held[one])
-        elif (piece := _PIECE.fullmatch(one)) and (whole := held.get(piece["id"])) is not None:
-            part = slice(int(piece["start"]), int(piece["stop"]))
-            if len(whole.stimulus[part]):
-                found.append(Trials(one, whole.stimulus[part], whole.counts[:, part]))
-    return tuple(found)
-
-
-def _whole(stimulus_id: str) -> str:
-    piece = _PIECE.fullmatch(stimulus_id)
-    return piece["id"] if piece else stimulus_id
 
 
 def _found(archive: Archive, named: Named, *, what: str) -> Address:
@@ -323,16 +280,17 @@ def _found(archive: Archive, named: Named, *, what: str) -> Address:
         ) from error
 
 
+def check_place(to: Address) -> None:
+    """Raise `InvalidInput` unless a certificate can be deposited there."""
+    if to.memory is None or to.version is not None or (to.path is not None and not to.path.endswith(".json")):
+        raise InvalidInput(
+            f"{to} is no place for a certificate: name a memory, as vault/memory, or a path in it that ends in .json"
+        )
+
+
 def _place(to: Address | None, student: Address, now: datetime) -> tuple[Address, str]:
     place = student.at(None).of(None) if to is None else to
-    if (
-        place.memory is None
-        or place.version is not None
-        or (place.path is not None and not place.path.endswith(".json"))
-    ):
-        raise InvalidInput(
-            f"{place} is no place for a certificate: name a memory, as vault/memory, or a path in it that ends in .json"
-        )
+    check_place(place)
     if place.path is not None:
         return place.of(None), place.path
     name = PurePosixPath(student.path or "student").stem

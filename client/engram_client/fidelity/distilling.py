@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engram_client.contract import contract_metadata
-from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.made import check_place, check_seed
+from engram_client.fidelity.permission import joined_consent, may_be_trained_on, may_teach
+from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_client.transfer import deposit_files
 from engram_fidelity.distill import Distilled, distill, taught_in_bins
@@ -58,17 +60,22 @@ def distill_recording(
 ) -> Artifact:
     """Make a student of a recording and deposit it at `to`, in a new version of that memory; return it there.
 
-    Its metadata hold its contract, how it was made, and the recording's statement of consent; it is made from the recording,
-    and from the teacher and the base where there are. Raises `Denied` where consent does not allow training, before anything is
-    read, and what `read_experiment` and `distill` raise; nothing is deposited then.
+    Its metadata hold its contract, how it was made, and the statement of consent that allows what all its sources allow; it is made
+    from the recording, and from the teacher and the base where there are. Raises `Denied` where consent for one of them does not
+    allow training, before anything is read, and what `read_experiment` and `distill` raise; nothing is deposited then.
     """
-    check_place(to)
+    check_place(to, what="a student")
     check_note(message, what="message")
     check_note(author, what="author")
+    check_seed(recipe.seed)
     source = archive.artifact(recording)
-    allow_training(source)
+    may_be_trained_on(archive, source)
     base = None if recipe.share is None else _base(archive, recipe.share)
     teacher = None if recipe.teacher is None else archive.artifact(recipe.teacher)
+    sources = (source, *(one for one in (teacher, base and base[0]) if one is not None))
+    for one in sources[1:]:
+        may_teach(archive, one)
+    consent = joined_consent(sources)
     # Version and all: what is read is what was allowed, and what the student says it was made from.
     bin_s = taught_in_bins(recipe.tier, recipe.bin_s)
     experiment = read_experiment(archive, source.address, bin_s=bin_s, stimulus=recipe.stimulus, warn=warn)
@@ -85,22 +92,16 @@ def distill_recording(
         rank=recipe.rank,
         progress=progress,
     )
-    sources = (source, *(one for one in (teacher, base and base[0]) if one is not None))
     return _deposited(
         archive,
         made,
         to=to,
         sources=sources,
+        consent=consent,
         message=message or f"A student of {source.address}, tier {recipe.tier}",
         author=author,
         warn=warn,
     )
-
-
-def check_place(to: Address) -> None:
-    """Raise `InvalidInput` unless a student can be deposited there."""
-    if to.memory is None or to.version is not None or not to.path:
-        raise InvalidInput(f"{to} is no place for a student: name vault/memory:path, without a version")
 
 
 def _base(archive: Archive, address: AnyAddress) -> tuple[Artifact, bytes]:
@@ -116,6 +117,7 @@ def _deposited(
     *,
     to: Address,
     sources: tuple[Artifact, ...],
+    consent: Metadata,
     message: str,
     author: str,
     warn: Callable[[str], None],
@@ -131,13 +133,8 @@ def _deposited(
             kind=Kind.STUDENT,
             message=message,
             author=author,
-            metadata={**_consent(sources[0]), **contract_metadata(made.contract), **made.metadata},
+            metadata={**consent, **contract_metadata(made.contract), **made.metadata},
             made_from=tuple(dict.fromkeys(source.sha256 for source in sources)),
             warn=warn,
         )
     return archive.artifact(version.address.of(to.path))
-
-
-def _consent(recording: Artifact) -> Metadata:
-    """Return the statement of consent, which holds for what is made from a recording as it does for the recording."""
-    return {name: value for name, value in recording.metadata.items() if name.startswith("consent.")}

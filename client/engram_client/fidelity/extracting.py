@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from engram_client.contract import contract_metadata
-from engram_client.fidelity.made import Made, check_place, consent_of, deposit_made
+from engram_client.fidelity.made import Made, check_place, check_seed, deposit_made
+from engram_client.fidelity.permission import joined_consent, may_teach
 from engram_client.fidelity.pools import Wanted, open_network, stimuli_of
-from engram_client.fidelity.reading import allow_training
 from engram_fidelity.experiment import Experiment, Trials
 from engram_fidelity.extract import Extracted, Policy, as_json, extract
 from engram_fidelity.extract.network import as_student
@@ -58,15 +60,17 @@ def extract_student(
 ) -> Extraction:
     """Ask a teacher and deposit a student at `to`, and beside it the ledger (`.ledger.json`), in one version.
 
-    What forbids to train models on the teacher's recording forbids this too: its statement of consent is asked where it has one
-    (`Denied`). The clock of the ledger is this machine's. Raises what `extract` raises; nothing is deposited then.
+    What forbids to train models on the teacher's recording forbids this too: the statements of consent of the teacher and of
+    what it was made from are asked, where they have one (`Denied`). The clock of the ledger is this machine's. Raises what
+    `extract` raises; nothing is deposited then.
     """
     check_place(to, what="a student")
     check_note(author, what="author")
+    check_seed(asking.seed)
     asked, bin_s = open_network(archive, teacher, bin_s=asking.bin_s)
     source = asked.artifact
-    if consent_of(source):
-        allow_training(source)
+    may_teach(archive, source)
+    consent = joined_consent([source])
     bins = max(1, round(asking.stimuli.clip_s / bin_s)) if asked.remembers else 1
     responder = asked.responder
     pool = stimuli_of(
@@ -102,7 +106,8 @@ def extract_student(
         **held,
     }
     like = Experiment(
-        (Trials("query", pool[0], responder.sample(pool[0], repeats=1, seed=asking.seed)),),
+        # Names and bins are wanted of it; the teacher is not asked once more than its ledger says.
+        (Trials("query", pool[0], np.zeros((1, bins, responder.cells), np.uint8)),),
         bin_s,
         responder.channel_names or tuple(str(number) for number in range(responder.channels)),
         responder.cell_names or tuple(str(number) for number in range(responder.cells)),
@@ -120,9 +125,9 @@ def extract_student(
                 str(path),
                 made.network,
                 Kind.STUDENT,
-                {**consent_of(source), **contract_metadata(made.contract), **metadata},
+                {**consent, **contract_metadata(made.contract), **metadata},
             ),
-            Made(str(path.with_suffix(".ledger.json")), ledger, Kind.FILE, {**consent_of(source), **metadata}),
+            Made(str(path.with_suffix(".ledger.json")), ledger, Kind.FILE, {**consent, **metadata}),
         ],
         to=to,
         sources=(source,),

@@ -5,14 +5,15 @@ Every transition is deposited as an artifact of its own, beside the log of the w
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from engram_client.fidelity.made import Made, as_json, consent_of, deposit_made
-from engram_client.fidelity.reading import allow_training, read_experiment
+from engram_client.fidelity.made import Made, as_json, check_place, check_seed, consent_of, deposit_made
+from engram_client.fidelity.permission import may_be_trained_on, may_be_used
+from engram_client.fidelity.reading import read_experiment
+from engram_client.fidelity.seen import Seen, seen_in_line
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.digest import experiment_sha256
 from engram_fidelity.experiment import Experiment
@@ -59,15 +60,17 @@ def run_jewel(
     that the student was trained on are left out, as its metadata name them. Raises what `read_experiment` and `run` raise; nothing
     is deposited then.
     """
-    check_place(to)
+    check_place(to, what="a run")
     check_note(author, what="author")
+    check_seed(rules.seed)
     source = archive.artifact(recording)
+    may_be_used(archive, source)
     if learn:
-        allow_training(source)
+        may_be_trained_on(archive, source)
     judged = ArchiveStudent(archive, student, bin_s=bin_s)
     whole = read_experiment(archive, source.address, bin_s=bin_s, stimulus=stimulus, warn=warn)
     judged.check(whole)
-    unseen = _unseen(whole, judged.artifact)
+    unseen = _unseen(whole, judged.artifact, seen_in_line(archive, judged.artifact, source, whole, stimulus=stimulus))
     done = run(
         recorded(unseen, seed=rules.seed if shuffle else None),
         judged,
@@ -112,20 +115,9 @@ def run_jewel(
     return JewelRun(done, log, tuple(transitions))
 
 
-def check_place(to: Address) -> None:
-    """Raise `InvalidInput` unless a run's log can be deposited there."""
-    if to.memory is None or to.version is not None or not to.path:
-        raise InvalidInput(f"{to} is no place for a run: name a folder as vault/memory:path, without a version")
-
-
-def _unseen(experiment: Experiment, student: Artifact) -> Experiment:
+def _unseen(experiment: Experiment, student: Artifact, seen: Seen) -> Experiment:
     """Leave out the stimuli that the student was trained on or chosen by."""
-    seen: set[str] = set()
-    for name in ("distill.training", "distill.validation"):
-        text = student.metadata.get(name)
-        if isinstance(text, str):
-            seen |= set(json.loads(text))
-    left = [trials.stimulus_id for trials in experiment.trials if trials.stimulus_id not in seen]
+    left = [trials.stimulus_id for trials in experiment.trials if trials.stimulus_id not in seen.stimuli]
     if not left:
         raise InvalidInput(
             f"{student.address} was trained on every stimulus of the recording: bring a recording with others, or repeats"

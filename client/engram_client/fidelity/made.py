@@ -27,6 +27,8 @@ class Made:
     data: bytes
     kind: Kind
     metadata: Metadata = field(default_factory=dict)
+    made_from: tuple[str, ...] = ()
+    """SHA-256 of what it was made from, where that is not all that the run was given."""
 
 
 def deposit_made(
@@ -42,7 +44,7 @@ def deposit_made(
                 kind=one.kind,
                 time_ns=time.time_ns(),
                 metadata=one.metadata,
-                made_from=origins,
+                made_from=one.made_from or origins,
             )
             deposit.begin(spec)
             deposit.write(one.data)
@@ -55,6 +57,12 @@ def check_place(to: Address, *, what: str) -> None:
     """Raise `InvalidInput` unless `what` can be deposited there."""
     if to.memory is None or to.version is not None or not to.path:
         raise InvalidInput(f"{to} is no place for {what}: name vault/memory:path, without a version")
+
+
+def check_seed(seed: int) -> None:
+    """Raise `InvalidInput` for a seed that metadata cannot hold."""
+    if not 0 <= seed < 2**63:
+        raise InvalidInput(f"the seed {seed!s:.40} cannot be kept: give an integer from 0 to 2^63 - 1")
 
 
 def beside(archive: Archive, network: AnyAddress, name: str) -> Address:
@@ -71,7 +79,7 @@ def network_address(text: str) -> AnyAddress:
 
 
 def consent_of(recording: Artifact) -> Metadata:
-    """Return the statement of consent, which holds for what is made from an artifact as it does for the artifact."""
+    """Return the statement of consent, which holds for what is made from a recording as it does for the recording."""
     return {name: value for name, value in recording.metadata.items() if name.startswith("consent.")}
 
 

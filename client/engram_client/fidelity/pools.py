@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from engram_client.fidelity.permission import may_be_used
 from engram_client.fidelity.reading import read_experiment
 from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.experiment import Stimulus
 from engram_fidelity.extract import History
 from engram_format.address import AnyAddress
 from engram_format.catalog import Artifact
-from engram_format.errors import InvalidInput
+from engram_format.errors import Exhausted, InvalidInput
 
 if TYPE_CHECKING:
     from engram_client.archive import Archive
+
+
+_MAX_BYTES: Final = 2**30
+_MOST_LAGS: Final = 2**12
+_WINDOWS: Final = 8
+"""Windows over the past of each channel (`History.bumps`)."""
+_UNITS: Final = 320
+"""Numbers of hidden units of all members of an ensemble, twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +42,14 @@ class Network:
 
     def history(self, bin_s: float, *, memory_s: float) -> History:
         """Return how much of the past is looked at: nothing for a network without states."""
-        return History.bumps(max(2, round(memory_s / bin_s))) if self.remembers else History.none()
+        if not self.remembers:
+            return History.none()
+        if not 0 < memory_s <= _MOST_LAGS * bin_s:
+            raise InvalidInput(
+                f"a memory of {memory_s:g} s is more than the {_MOST_LAGS} bins of {bin_s:g} s that are looked back at: "
+                "choose a shorter one"
+            )
+        return History.bumps(max(2, round(memory_s / bin_s)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,6 @@ class Wanted:
 
 def open_network(archive: Archive, address: AnyAddress, *, bin_s: float | None) -> tuple[Network, float]:
     """Open a student, in its own step or, where its contract names none, in bins of `bin_s`."""
-    # A seed, for a student that takes noise is opened with one only; nothing is run here.
     with archive.open_minds(address, minds=1, sample=0) as minds:
         interval = minds.sampling_interval_s or bin_s
         remembers = any(port.role == "state" for port in minds.ports)
@@ -67,18 +82,29 @@ def stimuli_of(
 ) -> Stimulus:
     """Return up to `count` different stimuli of `bins` bins: (stimulus, time, channels), in an order that the seed draws.
 
-    Raises `InvalidInput` where a recording has no piece of this length, or other channels.
+    Raises `InvalidInput` where a recording has no piece of this length, or other channels, and `Exhausted` for more than memory
+    should hold.
     """
+    if not _numbers_for_each_bin(channels) * bins * count * 8 <= _MAX_BYTES:
+        raise Exhausted(
+            f"{count} stimuli of {bins} bins and {channels} channels are more than memory should hold ({_MAX_BYTES} bytes, with "
+            "what is computed of them): ask for fewer, or for shorter clips"
+        )
     rng = np.random.default_rng([seed, 0x9001])
     if wanted.recording is None:
-        if not wanted.least < wanted.greatest:
+        with np.errstate(over="ignore"):
+            ends = np.array([wanted.least, wanted.greatest, wanted.greatest - wanted.least]).astype(np.float32)
+        if not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise InvalidInput(
-                f"noise from {wanted.least} to {wanted.greatest} is none: give a least and a greater amplitude"
+                f"noise from {wanted.least} to {wanted.greatest} is none: give a least and a greater amplitude, both of which "
+                "32 bits hold"
             )
         hold = max(1, round(wanted.hold_s / bin_s)) if bins > 1 else 1
         values = rng.uniform(wanted.least, wanted.greatest, (count, -(-bins // hold), channels))
         return np.repeat(values, hold, axis=1)[:, :bins].astype(np.float32)
-    experiment = read_experiment(archive, wanted.recording, bin_s=bin_s)
+    recording = archive.artifact(wanted.recording)
+    may_be_used(archive, recording)
+    experiment = read_experiment(archive, recording.address, bin_s=bin_s)
     if len(experiment.channels) != channels:
         raise InvalidInput(
             f"{wanted.recording} has {len(experiment.channels)} stimulus channels and the student {channels}: "
@@ -92,3 +118,8 @@ def stimuli_of(
     if not pieces:
         raise InvalidInput(f"{wanted.recording} has no stimulus of {bins} bins: ask for shorter clips")
     return np.stack([pieces[number] for number in rng.permutation(len(pieces))[:count]])
+
+
+def _numbers_for_each_bin(channels: int) -> int:
+    """Return about how many numbers are held for each bin of a stimulus: itself, its past, and what an ensemble makes of it."""
+    return channels * (2 + 2 * _WINDOWS) + _UNITS

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BYTES", "SEGMENT_S", "allow_training", "experiment_sha256", "read_experiment"]
 
-MAX_BYTES: Final = 2**31
+MAX_BYTES: Final = 2**30
 """The largest experiment that is held."""
 SEGMENT_S: Final = 30.0
 """A session without trials is cut into segments of so many seconds."""
@@ -49,6 +49,8 @@ _MAX_TIMESTAMPS: Final = 2**24
 _MAX_GAP: Final = 2**16
 """Samples between two trials that are read all the same, which costs less than asking twice."""
 _MAX_CHANNELS: Final = 2**20
+_MAX_TRIALS: Final = 10_000
+"""Of arrays; of a table, as many are described."""
 
 
 def allow_training(artifact: Artifact) -> None:
@@ -145,6 +147,11 @@ def _clock(source: Source, info: SeriesInfo) -> Clock:
         raise Exhausted(
             f"series {info.name!r} has {info.samples} timestamps, too many: give it a starting time and a rate"
         )
+    times = source.infos.get(info.timestamps)
+    if times is None or times.shape != (info.samples,):
+        raise InvalidInput(
+            f"the timestamps of series {info.name!r} in {source.name} are not one for each of its samples: mend them"
+        )
     blocks = source.blocks(info.timestamps, 0, None, physical=True)
     return Clock(info.samples, times_s=np.concatenate([np.asarray(block, np.float64).ravel() for block in blocks]))
 
@@ -210,7 +217,7 @@ def _check_size(source: Source, trials: Sequence[Presentation], *, channels: int
     for trial in trials:
         longest[trial.stimulus_id] = max(trial.bins, longest.get(trial.stimulus_id, 0))
     total = sum(trial.bins for trial in trials)
-    size = 4 * channels * (sum(longest.values()) + 2 * max(longest.values())) + (cells + 16) * total  # and to work on
+    size = 4 * channels * (sum(longest.values()) + 6 * max(longest.values())) + (cells + 16) * total  # and to work on
     if size > MAX_BYTES:
         raise Exhausted(
             f"{source.name} makes an experiment of {size} bytes, more than {MAX_BYTES}: choose wider bins, "
@@ -254,17 +261,20 @@ class _Span:
 def _runs(clock: Clock, trials: Sequence[Presentation], bin_s: float) -> Iterator[list[_Span]]:
     """Yield trials whose samples lie close together, by start; raises `InvalidInput` for one outside of the stimulus."""
     run: list[_Span] = []
+    end = 0
     for trial in trials:
         edges = clock.bin_edges(trial.start_s, trial.bins, bin_s)
-        start, stop = int(np.floor(edges[0])), int(np.ceil(edges[-1]))
+        within = np.isfinite(edges[[0, -1]]).all()  # the stimulus may begin beyond all numbers
+        start, stop = (int(np.floor(edges[0])), int(np.ceil(edges[-1]))) if within else (0, 0)
         if not 0 <= start < stop <= clock.samples:
             raise InvalidInput(
                 f"{trial.name} at {trial.start_s:g} s does not lie in the stimulus, which lasts from {clock.start_s:g} s to "
                 f"{clock.stop_s:g} s: leave the trial out, or bring all of the stimulus"
             )
-        if run and start > max(one.stop for one in run) + _MAX_GAP:
+        if run and start > end + _MAX_GAP:
             yield run
             run = []
+        end = max(end, stop) if run else stop
         run.append(_Span(trial, start, stop))
     yield run
 
@@ -281,15 +291,31 @@ def _from_arrays(source: Source, *, bin_s: float, stimulus: str | None, warn: Wa
     size = sum(source.infos[array].samples * width_of(source.infos[array]) * 8 for array in (name, "/counts"))
     if size > MAX_BYTES:
         raise Exhausted(f"{source.name} makes an experiment of {size} bytes, more than {MAX_BYTES}: bring a part of it")
-    held = source.whole("/bin_s").ravel()
-    if held.size != 1 or held.dtype.kind not in "iuf":
+    width = source.infos["/bin_s"]
+    if width.samples * width_of(width) != 1 or native_dtype(width.dtype).kind not in "iuf":
         raise InvalidInput(f"bin_s in {source.name} is not one number: save the width of a bin in seconds")
-    ids = source.whole("/stimulus_id").ravel() if "/stimulus_id" in source.infos else None
+    held = source.whole("/bin_s").ravel()
+    answered = source.infos["/counts"]
+    trials = answered.samples if len(answered.shape) == 3 else 1
+    if trials > _MAX_TRIALS:
+        raise Exhausted(f"{source.name} has {trials} trials, more than {_MAX_TRIALS}: bring a part of them")
+    ids = _numbered(source, trials) if "/stimulus_id" in source.infos else None
     return experiment_from_arrays(
         source.whole(name),
         source.whole("/counts"),
         array_bin_s=float(held[0]),
         bin_s=bin_s,
-        stimulus_ids=None if ids is None else [_id(float(number)) for number in ids],
+        stimulus_ids=ids,
         warn=warn,
     )
+
+
+def _numbered(source: Source, trials: int) -> list[str]:
+    """Return the ids of the stimuli, one for each trial, of a `.npz` file."""
+    info = source.infos["/stimulus_id"]
+    if info.shape != (trials,) or native_dtype(info.dtype).kind not in "iuf":
+        raise InvalidInput(f"stimulus_id in {source.name} is not one number for each of {trials} trials: save them so")
+    numbers = source.whole("/stimulus_id")
+    if not np.isfinite(numbers).all():
+        raise InvalidInput(f"stimulus_id in {source.name} holds NaN or infinity: give each stimulus a number")
+    return [_id(float(number)) for number in numbers]

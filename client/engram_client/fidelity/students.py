@@ -15,7 +15,7 @@ from engram_fidelity.binning import as_counts
 from engram_fidelity.experiment import Counts, Experiment, Stimulus
 from engram_format.address import Address, AnyAddress
 from engram_format.catalog import AnyArray, Artifact, Kind
-from engram_format.errors import InvalidInput
+from engram_format.errors import Exhausted, InvalidInput
 from engram_format.ports import MindPort, for_minds
 
 if TYPE_CHECKING:
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 _MESSAGE_BYTES: Final = 2**19
 """What one tick takes or gives: well below a mebibyte."""
 _MOST_STEPS: Final = 4096
+_MOST_DRAWN: Final = 2**20
+"""Counts that are drawn at once, at most, but for those of one step."""
+_MAX_BYTES: Final = 2**29
+"""Answers that are held at once."""
 _FREE_RUNS: Final = 64
 """Runs over which the expectation of a student that hears its own spikes is averaged."""
+_MOST_EXPECTED: Final = 1024
+"""What the sampler draws from at most."""
 _HERTZ: Final = frozenset({"hz", "hertz", "1/s", "s^-1", "spikes/s", "spikes per second"})
 _SPIKES: Final = "spikes"
 _INTERVAL: Final = 1e-6
@@ -117,6 +123,7 @@ class ArchiveStudent:
         Of a student with noise, the mean over free runs of its rate given its own past, or of its spikes if it tells no rate.
         """
         if self._has_noise:
+            self._check_size(len(stimulus), _FREE_RUNS)
             answered = self._free_runs(stimulus, repeats=_FREE_RUNS, seed=seed)[self._response.name]
             rates = answered.reshape(len(stimulus), _FREE_RUNS, -1).mean(axis=1, dtype=np.float64)
             return self._counts_per_bin(rates)
@@ -125,11 +132,15 @@ class ArchiveStudent:
 
     def sample(self, stimulus: Stimulus, *, repeats: int, seed: int) -> Counts:
         """Answer a stimulus (time, channel) freely, `repeats` times from the state of rest: (repeat, time, cell)."""
+        self._check_size(len(stimulus), repeats)
         if self._spikes is not None:
             drawn = self._free_runs(stimulus, repeats=repeats, seed=seed)[self._spikes.name]
             return self._as_counts(drawn.reshape(len(stimulus), repeats, -1))
         counts = np.empty((repeats, len(stimulus), self.cells), np.uint8)
-        for first, part in self._run(stimulus, then=lambda *step: self._drawn(*step, repeats=repeats, seed=seed)):
+        drawing = _MOST_DRAWN // (repeats * self.cells) or 1
+        for first, part in self._run(
+            stimulus, steps=drawing, then=lambda *step: self._drawn(*step, repeats=repeats, seed=seed)
+        ):
             drawn = part[""]
             counts[:, first : first + len(drawn)] = self._as_counts(drawn)
         return counts
@@ -152,21 +163,40 @@ class ArchiveStudent:
         self,
         stimulus: Stimulus,
         *,
+        steps: int = _MOST_STEPS,
         then: Callable[[Minds, int, Mapping[str, AnyArray]], Mapping[str, AnyArray]] = lambda _minds, _first, array: (
             array
         ),
     ) -> Iterator[tuple[int, Mapping[str, AnyArray]]]:
         """Run one mind from rest, yielding the first bin of each part and what `then` makes of its responses."""
         driven = self._driven(stimulus, minds=1)
-        steps = self._steps_at_once()
+        steps = min(steps, self._steps_at_once())
         with self._archive.open_minds(self._at, minds=1) as minds:
             for first in range(0, len(driven), steps):
                 answered = minds.tick({self._stimulus.name: driven[first : first + steps]})
                 yield first, then(minds, first, answered)
 
+    def _check_size(self, bins: int, repeats: int) -> None:
+        """Raise `Exhausted` where answers would be more than memory should hold."""
+        each = self.channels * 4 + self.cells * 16 if self._has_noise else self.cells
+        if bins * repeats * each > _MAX_BYTES:
+            raise Exhausted(
+                f"{repeats} answers of {self._at} to {bins} bins are more than memory should hold ({_MAX_BYTES} bytes): ask for "
+                "fewer, or for a shorter stimulus"
+            )
+
     def _free_runs(self, stimulus: Stimulus, *, repeats: int, seed: int) -> Mapping[str, AnyArray]:
         """Return the outputs (step, mind, ...) of minds that each hear noise of their own."""
         driven = np.ascontiguousarray(self._driven(stimulus, minds=repeats))
+        if not any(port.role == "state" for port in self._ports):
+            # A whole replay would take the axis of minds for time, of which such a network knows nothing.
+            steps = max(1, self._steps_at_once() // repeats)
+            with self._archive.open_minds(self._at, minds=repeats, sample=seed) as minds:
+                parts = [
+                    minds.tick({self._stimulus.name: driven[first : first + steps]})
+                    for first in range(0, len(driven), steps)
+                ]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return self._archive.replay(self._at, {self._stimulus.name: driven}, sample=seed).outputs
 
     def _driven(self, stimulus: Stimulus, *, minds: int) -> AnyArray:
@@ -189,11 +219,19 @@ class ArchiveStudent:
             raise InvalidInput(
                 f"{self._at} answers {self._response.name!r} with numbers that are no rates, NaN or below 0: name another response"
             )
+        if (expected > _MOST_EXPECTED).any():
+            raise InvalidInput(
+                f"{self._at} expects more than {_MOST_EXPECTED} spikes in a bin from {self._response.name!r}: say its unit in the "
+                "contract, or name another response"
+            )
         return expected.astype(np.float32)
 
     def _as_counts(self, drawn: AnyArray) -> Counts:
         """Return (step, repeat, cell) as counts (repeat, step, cell)."""
-        columns = [as_counts(drawn[..., cell], cell=self._cell(cell)) for cell in range(drawn.shape[2])]
+        try:
+            columns = [as_counts(drawn[..., cell], cell=self._cell(cell)) for cell in range(drawn.shape[2])]
+        except InvalidInput as error:
+            raise InvalidInput(f"what {self._at} answers is no count: {error}") from error
         return np.ascontiguousarray(np.stack(columns, axis=2).transpose(1, 0, 2))
 
     def _cell(self, number: int) -> str:
@@ -232,7 +270,7 @@ def _ports(archive: Archive, artifact: Artifact) -> tuple[tuple[MindPort, ...], 
     contract = contract_in(artifact.metadata)
     if contract is not None:
         return ports_of(contract), contract.sampling_interval_s
-    with archive.open_minds(artifact.address, minds=1) as minds:
+    with archive.open_minds(artifact.address, minds=1, sample=0) as minds:
         return minds.ports, minds.sampling_interval_s
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engram_client.fidelity.made import Made, as_json, check_place, deposit_made
+from engram_client.fidelity.made import Made, as_json, check_place, check_seed, deposit_made
+from engram_client.fidelity.permission import joined_consent, may_teach
 from engram_client.fidelity.pools import Wanted, open_network, stimuli_of
 from engram_fidelity.transfer import Limits, Transferred, transfer
 from engram_format.address import Address, AnyAddress, check_note
@@ -61,10 +62,13 @@ def transfer_between(
 ) -> Transfer:
     """Stimulate `target` until it answers as `source` does, and deposit a report at `to` and the stimulations beside it.
 
+    A network of the answers is learned on the way, so consent for both students must allow that, where there is a statement
+    (`Denied`).
     Raises `InvalidInput` for students with other steps or numbers of cells, and what `transfer` raises; nothing is deposited then.
     """
     check_place(to, what="a report")
     check_note(author, what="author")
+    check_seed(steering.seed)
     first, bin_s = open_network(archive, source, bin_s=steering.bin_s)
     second, other_s = open_network(archive, target, bin_s=steering.bin_s)
     if abs(bin_s - other_s) > 1e-6 * bin_s:
@@ -72,6 +76,10 @@ def transfer_between(
             f"{first.artifact.address} steps by {bin_s:g} s and {second.artifact.address} by {other_s:g} s: "
             "bring students of one step"
         )
+    both = (first.artifact, second.artifact)
+    for one in both:
+        may_teach(archive, one)
+    consent = joined_consent(both)
     remembers = first.remembers or second.remembers
     bins = max(1, round(steering.stimuli.clip_s / bin_s)) if remembers else 1
     wanted = steering.loop + steering.held_out
@@ -115,7 +123,7 @@ def transfer_between(
             "seed": steering.seed,
         }
     )
-    metadata: dict[str, Scalar] = {"transfer.queries": done.queries, "transfer.seed": steering.seed}
+    metadata: dict[str, Scalar] = {**consent, "transfer.queries": done.queries, "transfer.seed": steering.seed}
     for name, likeness in (("before", done.before), ("after", done.after)):
         metadata |= {
             f"transfer.{name}.{measure}": value for measure, value in asdict(likeness).items() if math.isfinite(value)

@@ -1,6 +1,6 @@
 """Certificates: how alike one student and one recording are, in numbers that anyone can compute again."""
 
-from engram_fidelity.certificate.check import Claim, Difference, changed, compare, read_certificate
+from engram_fidelity.certificate.check import Claim, Difference, changed, compare, read_certificate, unusual
 from engram_fidelity.certificate.compute import Examination, Subject, certify, examine
 from engram_fidelity.certificate.value import (
     FORM,
@@ -43,4 +43,5 @@ __all__ = [
     "compare",
     "examine",
     "read_certificate",
+    "unusual",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, cast
 
-from engram_fidelity.certificate.value import FORM, Json, Named, Settings
+from engram_fidelity.certificate.value import FORM, Json, Named, Settings, plain
 from engram_format.address import check_sha256
 from engram_format.errors import EngramError, FormatError, InvalidInput
 
@@ -17,8 +17,11 @@ _NOT_COMPARED: Final = frozenset({"versions", "profile"})
 """Told apart from the numbers: they say on what they were computed."""
 _ROUNDING: Final = 1e-9
 """Numbers this near to each other, in parts of them, are equal: sums in another order differ by less."""
-_MOST_RESAMPLES: Final = 100_000
+_MOST_RESAMPLES: Final = 10_000
 _MOST_EPSILONS: Final = 100
+_MOST_S: Final = 3600.0
+_MOST_CHARS: Final = 4096
+"""Of an address or the id of a stimulus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def read_certificate(data: bytes) -> Claim:
             stimuli=tuple(_text(one) for one in told["data"]["stimuli"]),
             told=told,
         )
-    except (KeyError, TypeError, ValueError, EngramError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, EngramError) as error:
         raise FormatError(
             f"the certificate does not say what it is of, or how it was computed: {error!s:.200}"
         ) from error
@@ -107,7 +110,10 @@ def _differences(name: str, before: Json, after: Json) -> Iterator[Difference]:
 
 def _equal(before: Json, after: Json) -> bool:
     if _is_number(before) and _is_number(after):
-        one, other = float(cast("float", before)), float(cast("float", after))
+        try:
+            one, other = float(cast("float", before)), float(cast("float", after))
+        except OverflowError:  # JSON knows integers that no double holds
+            return before == after
         return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=1e-12)
     return type(before) is type(after) and before == after
 
@@ -130,8 +136,8 @@ def _named(told: Mapping[str, object]) -> Named:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput(f"{value!r:.60} is no text")
+    if not isinstance(value, str) or len(value) > _MOST_CHARS:
+        raise InvalidInput(f"{value!r:.60} is no text, or longer than {_MOST_CHARS} characters")
     return value
 
 
@@ -149,9 +155,27 @@ def _settings(told: Mapping[str, object]) -> Settings:
         epsilons=tuple(_number(one) for one in epsilons),
         **{name: _number(told[name]) for name in ("bin_s", "coarse_s", "window_s", "score_from_s", "alpha", "epsilon")},
     )
-    if not (0 <= settings.resamples <= _MOST_RESAMPLES and settings.bin_s > 0 and settings.score_from_s >= 0):
+    widths = (settings.bin_s, settings.coarse_s, settings.window_s)
+    if not (
+        0 <= settings.seed < 2**63
+        and 0 <= settings.resamples <= _MOST_RESAMPLES
+        and all(0 < width <= _MOST_S for width in widths)
+        and 0 <= settings.score_from_s <= _MOST_S
+        and 0 < settings.alpha < 1
+        and all(0 < one < 0.5 for one in (settings.epsilon, *settings.epsilons))
+    ):
         raise InvalidInput("the settings are not those of a certificate")
     return settings
+
+
+def unusual(settings: Settings) -> tuple[Difference, ...]:
+    """Return the settings that are not the usual ones, but for the seed: with lax ones a high grade says little."""
+    usual = Settings(seed=settings.seed)
+    return tuple(
+        Difference(one.name, _short(plain(getattr(settings, one.name))), _short(plain(getattr(usual, one.name))))
+        for one in fields(Settings)
+        if getattr(settings, one.name) != getattr(usual, one.name)
+    )
 
 
 def _whole(value: object) -> int:

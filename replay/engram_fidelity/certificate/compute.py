@@ -23,6 +23,7 @@ from engram_fidelity.extras import need
 from engram_fidelity.grade import Case, grade
 from engram_fidelity.report.evidence import Evidence
 from engram_fidelity.responder import RateResponder
+from engram_fidelity.seeds import derived
 from engram_fidelity.twosample import Windows
 from engram_format.catalog import Scalar
 from engram_format.errors import InvalidInput, Precondition
@@ -191,7 +192,7 @@ def _answers(
         first = _skipped(settings)
         last = first + (one.bins - first) // windows.length * windows.length
         told = np.asarray(responder.expected(one.stimulus, seed=settings.seed), np.float64)
-        free = np.asarray(responder.sample(one.stimulus, repeats=one.repeats, seed=settings.seed + number))
+        free = np.asarray(responder.sample(one.stimulus, repeats=one.repeats, seed=_drawing(settings.seed, number)))
         _check(told, free, one)
         real.append(one.counts[:, first:last].astype(np.float64))
         drawn.append(free[:, first:last].astype(np.float64))
@@ -201,6 +202,15 @@ def _answers(
     if not answers.real.any():
         raise InvalidInput("no cell fired in the scored part of the recording: there is nothing to be alike to")
     return answers, tuple(np.cumsum(lengths[:-1]).tolist())
+
+
+def _drawing(seed: int, number: int) -> int:
+    """Return the seed of the free answers to a stimulus.
+
+    It is not that of the expectation, which for a student with noise is a mean of free runs: those must be others than the ones
+    that are judged, since discriminators are told what is expected.
+    """
+    return derived(seed, 0xD2A3, number)
 
 
 def _check(told: F64, free: NDArray[np.generic], trials: Trials) -> None:

@@ -15,7 +15,6 @@ from engram_fidelity.certificate.moments import drawings
 from engram_fidelity.certificate.value import Betting, Discriminator, Estimate, FreeRunning, Measure, Settings
 from engram_fidelity.metrics.correlation import rebin
 from engram_fidelity.report.evidence import BetTrace
-from engram_fidelity.sequential import epsilon_with_power
 from engram_fidelity.twosample import Windows, c2st
 
 F64 = NDArray[np.float64]
@@ -61,7 +60,7 @@ def free_running(
         ),
         betting=_summary(bets, traces[0], settings),
         control=_summary(control, traces[1], settings),
-        epsilon_with_power=None if bets is None else epsilon_with_power(bets.pairs, settings.alpha),
+        epsilon_with_power=None if bets is None else bets.epsilon_with_power(settings.alpha),
     )
     return told, traces[0], traces[1]
 

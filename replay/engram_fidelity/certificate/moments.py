@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from engram_fidelity.bootstrap import draw_weights
 from engram_fidelity.metrics.correlation import Covariances
 from engram_fidelity.metrics.likelihood import LEAST
 
@@ -21,8 +22,8 @@ F64 = NDArray[np.float64]
 
 def drawings(repeats: int, resamples: int, *, seed: int) -> F64:
     """Return how often each repeat is drawn, (1 + resamples, repeats): each once, then with replacement."""
-    drawn = np.random.default_rng(seed).multinomial(repeats, np.full(repeats, 1 / repeats), size=resamples)
-    return np.concatenate([np.ones((1, repeats)), drawn.astype(np.float64)])
+    once = np.ones((1, repeats))
+    return np.concatenate([once, draw_weights(repeats, draws=resamples, seed=seed)]) if resamples else once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,27 +48,9 @@ def fit_of(counts: F64, expected: F64, drawn: F64) -> Fit:
     The first of each are the values of `metrics.correlation.cc` and `feve`, `metrics.likelihood.bits_per_spike` and
     `deviance_explained`, the null being the mean count of these very data. What compares repeats is NaN for one repeat.
     """
-    cc_abs, cc_norm, cc_max = _correlations(Covariances.of(counts, expected), drawn)
+    cc_abs, cc_norm, cc_max = Covariances.of(counts, expected).correlations(drawn)
     bits, deviance = _likelihood(counts, np.maximum(expected, LEAST), drawn)
     return Fit(cc_abs, cc_norm, cc_max, _feve(counts, expected, drawn), bits, deviance)
-
-
-def _correlations(moments: Covariances, drawn: F64) -> tuple[F64, F64, F64]:
-    """Return CC_abs, CC_norm and CC_max.
-
-    The variance of the mean of resampled repeats holds more noise than that of as many different ones, about twice; it is put
-    together from the signal power and the variance of single repeats instead, which is the same where each was drawn once.
-    """
-    repeats = len(moments.predicted)
-    alone = drawn @ np.diag(moments.repeats) / repeats
-    power, _, along, spread = moments.drawn(drawn)
-    least = 1e-12 * np.trace(moments.repeats)
-    answer = alone if repeats == 1 else power + (alone - power) / repeats
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = np.where(power > least, power, np.nan)
-        answer = np.where(answer > least, answer, np.nan)
-        spread = np.where(spread > 0, spread, np.nan)
-        return along / np.sqrt(answer * spread), along / np.sqrt(power * spread), np.sqrt(power / answer)
 
 
 def _feve(counts: F64, expected: F64, drawn: F64) -> F64:

@@ -112,29 +112,31 @@ class Discriminator:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The evidence that no discriminator of the panel is right in more than 1/2 + epsilon of pairs."""
+    """The evidence that no discriminator of the panel is right in more than 1/2 + epsilon of a repeat's pairs."""
 
     epsilon: float
     log10_e: float
     """Of the panel's least e-value, at the end."""
     reached_at: int | None
-    """The pair at which it first reached 1/alpha; `null` if never."""
-    pairs_needed: int
-    """For an exact double, about."""
+    """After how many repeats it first reached 1/alpha; `null` if never."""
+    repeats_needed: int | None
+    """By an exact double that scatters as much, about; `null` where no number is enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Betting:
-    """Bets on pairs of windows, each discriminator having learned from earlier repeats only."""
+    """Bets on repeats, pairs of windows each, every discriminator having learned from earlier repeats only."""
 
+    repeats: int
+    """That were bet on."""
     pairs: int
-    """In which somebody fired; of the others nothing can be told."""
+    """Of them, in which somebody fired; of the others nothing can be told."""
     right: Mapping[str, float]
     """By discriminator: the share of pairs in which it took the real window for the real one."""
     guard_log10_e: float
     """Of the evidence that they differ, at the end."""
     guard_at: int | None
-    """The pair at which it first reached 1/alpha; `null` if never."""
+    """After how many repeats it first reached 1/alpha; `null` if never."""
     switches: tuple[Switch, ...]
 
     @property
@@ -155,7 +157,7 @@ class FreeRunning:
     control: Betting | None
     """Real repeats against other real repeats."""
     epsilon_with_power: float | None
-    """The least epsilon that so many pairs could have shown."""
+    """The least epsilon that so many repeats would have shown of an exact double; `null` without bets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,16 @@ class Layers:
         graph.give("state_out", len(self.basis) - 1, channels)
         return graph.finish(metadata)
 
+    def rate(self, features: F32) -> F32:
+        """Return the expected counts (bin, cell) for the remembered pasts of some bins, (bin, channel x bump)."""
+        weights = {
+            "inner": self.inner,
+            "inner_bias": self.inner_bias,
+            "outer": self.outer,
+            "outer_bias": self.outer_bias,
+        }
+        return rate_of(_drive(weights, features * self.spread))
+
     @property
     def parameters(self) -> int:
         """How many numbers were learned."""

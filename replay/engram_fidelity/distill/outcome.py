@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ from engram_fidelity.experiment import Experiment
 from engram_format.catalog import Scalar
 
 _MOST_TEXT: Final = 20_000
+_MORE: Final = re.compile(r"\.\.\. and [0-9]+ more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +67,8 @@ def as_text(ids: Iterable[str]) -> str:
         share = _MOST_TEXT * len(every) // size
         told = [*every[:share], f"... and {len(every) - share} more"]
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def more_of(told: str) -> bool:
+    """Tell whether the last text of a list that `as_text` wrote says that there are more."""
+    return _MORE.fullmatch(told) is not None

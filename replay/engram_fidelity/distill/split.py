@@ -49,17 +49,25 @@ def split(experiment: Experiment, seed: int = 0) -> Split:
         chosen = _some(random, len(held_out), one_in=_HELD_OUT)
         teaching = [trials for place, trials in enumerate(held_out) if place not in chosen]
         held_out = [trials for place, trials in enumerate(held_out) if place in chosen]
-    teaching = _pieces(teaching, bin_s=experiment.bin_s)
+    training, validation = parted(_with(experiment, teaching), random)
+    return Split(training, validation, held_out=_with(experiment, held_out) if held_out else None)
+
+
+def parted(experiment: Experiment, random: np.random.Generator) -> tuple[Experiment, Experiment]:
+    """Divide trials into those that teach and those that tell when enough was learned; none is held out.
+
+    Long trials are cut into pieces where there are few. Raises `InvalidInput` where there is too little for both.
+    """
+    teaching = _pieces(experiment.trials, bin_s=experiment.bin_s)
     if len(teaching) < 2:
         raise InvalidInput(
             f"stimulus {teaching[0].stimulus_id!r} of {teaching[0].bins * experiment.bin_s:.3g} s is all that there is to learn "
             f"from: record at least {2 * _PIECE_S:g} s"
         )
     chosen = _some(random, len(teaching), one_in=_VALIDATION)
-    return Split(
-        training=_with(experiment, [trials for place, trials in enumerate(teaching) if place not in chosen]),
-        validation=_with(experiment, [trials for place, trials in enumerate(teaching) if place in chosen]),
-        held_out=_with(experiment, held_out) if held_out else None,
+    return (
+        _with(experiment, [trials for place, trials in enumerate(teaching) if place not in chosen]),
+        _with(experiment, [trials for place, trials in enumerate(teaching) if place in chosen]),
     )
 
 

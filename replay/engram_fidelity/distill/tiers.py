@@ -15,6 +15,7 @@ from engram_fidelity.distill.split import Split, split
 from engram_fidelity.distill.target import Target, target_named
 from engram_fidelity.experiment import Experiment
 from engram_fidelity.extras import need
+from engram_fidelity.one_thread import on_one_thread
 from engram_fidelity.responder import RateResponder
 from engram_format.catalog import Scalar
 from engram_format.errors import InvalidInput
@@ -29,6 +30,7 @@ def taught_in_bins(tier: str, bin_s: float) -> float:
     return bin_s / _FINER.get(tier, 1)
 
 
+@on_one_thread
 def distill(
     experiment: Experiment,
     *,

@@ -15,7 +15,9 @@ from engram_fidelity.extract.history import History
 from engram_fidelity.extract.ledger import Query, digest
 from engram_fidelity.extract.policies import Policy, choose
 from engram_fidelity.metrics.likelihood import bits_per_spike
+from engram_fidelity.one_thread import on_one_thread
 from engram_fidelity.responder import Responder
+from engram_fidelity.seeds import derived
 from engram_format.errors import InvalidInput
 
 Float = NDArray[np.float64]
@@ -70,7 +72,7 @@ class _Extraction:
         """Ask the chosen stimuli; as many random ones among them as said are held out."""
         for number, policy in chosen:
             stimulus = self.pool[number]
-            answer = self.teacher.sample(stimulus, repeats=1, seed=_seed(self.seed, len(self.ledger)))
+            answer = self.teacher.sample(stimulus, repeats=1, seed=derived(self.seed, len(self.ledger)))
             held = policy == Policy.RANDOM and held_out > 0
             held_out -= held
             query = Query(len(self.ledger) + 1, policy, held, number, digest(stimulus), digest(answer[0]), self.clock())
@@ -88,7 +90,7 @@ class _Extraction:
         """Fit to everything but what is held out, then calibrate on its random part."""
         features, counts, group = self.rows(lambda query: not query.held_out)
         fitted = fit(
-            features, counts, group, seed=_seed(self.seed, 7, len(self.ledger)), updates=updates or self.updates
+            features, counts, group, seed=derived(self.seed, 7, len(self.ledger)), updates=updates or self.updates
         )
         plain = self.rows(lambda query: query.policy == Policy.RANDOM and not query.held_out)
         return fitted.calibrated(plain[0], plain[1])
@@ -103,6 +105,7 @@ class _Extraction:
         return expectations
 
 
+@on_one_thread
 def extract(
     teacher: Responder,
     pool: Stimulus,
@@ -171,7 +174,3 @@ def _held(work: _Extraction, ensemble: Ensemble) -> Held:
     correlations = [np.corrcoef(expected[:, cell], counts[:, cell])[0, 1] for cell in np.flatnonzero(heard)]
     bits = bits_per_spike(counts, expected, counts.mean(axis=0))
     return Held(number, float(np.mean(correlations)), bits, float(expected.sum() / counts.sum()))
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -18,10 +18,13 @@ from engram_fidelity.jewel.source import Presentation
 from engram_fidelity.jewel.states import Event, Machine, State
 from engram_fidelity.jewel.windows import Pairs, cut
 from engram_fidelity.responder import RateResponder
+from engram_fidelity.seeds import derived
 from engram_fidelity.sequential import threshold
 from engram_format.errors import InvalidInput
 
 Number = float | int | str
+_MOST_DRAWS: Final = 1000
+_MOST_ATTEMPTS: Final = 1000
 _WORTHWHILE: Final = 1e-3
 """Nats per spike by which learning must better the student on a new presentation, to be called improving."""
 _PATIENCE: Final = 2
@@ -35,7 +38,10 @@ class Rules:
     """What was agreed before the run. Raises `InvalidInput` for what cannot be."""
 
     alpha: float = 0.05
-    """The probability of switching to a student that can be told apart, over the whole run."""
+    """The probability of switching to a student that can be told apart, over the whole run, as far as windows are independent.
+
+    For rates it holds whatever the network does; `windows.design_effect` in the log says how far it may be off for the others.
+    """
     eps: float = 0.05
     """How much more often than by chance any discriminator may tell real from student."""
     rate_eps: float = 0.05
@@ -63,6 +69,10 @@ class Rules:
             raise InvalidInput(f"a rate_eps of {self.rate_eps} is none: choose a share between 0 and 1")
         if min(self.draws, self.burn_in - 1, self.retrain_pairs, self.attempts, self.sentinel_every) < 1:
             raise InvalidInput("draws, pairs, attempts and sentinels are counted from 1, and the burn-in from 2")
+        if self.draws > _MOST_DRAWS or self.attempts > _MOST_ATTEMPTS:
+            raise InvalidInput(
+                f"a run takes at most {_MOST_DRAWS} draws and {_MOST_ATTEMPTS} attempts: ask for fewer of them"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +326,3 @@ def run(
         judges=(*judges, RATES),
         student=jewel.current,
     )
-
-
-def derived(*parts: int) -> int:
-    """Return a seed that follows from numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engram_fidelity.experiment import Counts, Experiment, Stimulus, Trials
 from engram_fidelity.responder import Responder
+from engram_fidelity.seeds import derived
 from engram_format.errors import InvalidInput
 
 
@@ -56,7 +57,7 @@ def living(donor: Aging, stimuli: Iterable[tuple[str, Stimulus]], *, bin_s: floa
     """Show stimuli to a donor one after another, each once; the donor grows older meanwhile."""
     elapsed = 0.0
     for number, (name, stimulus) in enumerate(stimuli):
-        drawn = donor.at(elapsed).sample(stimulus, repeats=1, seed=_seed(seed, number))
+        drawn = donor.at(elapsed).sample(stimulus, repeats=1, seed=derived(seed, number))
         yield Presentation(name, stimulus, drawn[0], elapsed)
         elapsed += len(stimulus) * bin_s
 
@@ -101,7 +102,7 @@ class Replayed:
         return trials.counts[first : first + repeats]
 
     def expected(self, stimulus: Stimulus, *, seed: int) -> Stimulus:
-        """Return the mean of the repeats that have been used, smoothed over 25 bins; of none, the recording's mean rate."""
+        """Return the mean of the repeats that have been used, smoothed over five bins; of none, the recording's mean rate."""
         trials, key = self._of(stimulus)
         before = trials.counts[: self.used[key]]
         if not len(before):
@@ -121,7 +122,3 @@ class Replayed:
 
 def _key(stimulus: Stimulus) -> str:
     return hashlib.sha256(stimulus.tobytes()).hexdigest()
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

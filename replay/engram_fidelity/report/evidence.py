@@ -15,7 +15,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BetTrace:
-    """How e-values grew, pair by pair: log10, (pair,)."""
+    """How e-values grew, repeat by repeat: log10, (repeat,)."""
 
     guard: F64
     switches: Mapping[float, F64]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import html
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Final
 
 from engram_fidelity.certificate.value import Betting, Certificate, Discriminator, Estimate, Measure
 from engram_fidelity.report.pictures import PICTURES, Picture
 from engram_fidelity.report.style import cell
 
+_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories of characters that are written as their numbers."""
+_MOST_CHARS: Final = 2000
+"""Of one text."""
 _STYLE: Final = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#20242b;--quiet:#5d6571;--line:#dfe3e8;--soft:#f5f6f8;
 --A:#25704a;--B:#1f6f9f;--C:#a3262f}
@@ -65,10 +70,10 @@ def page(certificate: Certificate, light: Mapping[str, bytes], dark: Mapping[str
     """Return the page, UTF-8; `light` and `dark` hold the pictures by name. Everything that others named is escaped."""
     grade = certificate.grade
     parts = [
-        f'<header><div class="letter {escape(grade.letter)}">{escape(grade.letter)}</div><div>',
-        f"<h1>{escape(certificate.student.address)}</h1>",
-        f'<p class="quiet">against {escape(certificate.recording.address)}</p></div></header>',
-        f"<p>{escape(_sentence(grade.reason))}</p>",
+        f'<header><div class="letter {_told(grade.letter)}">{_told(grade.letter)}</div><div>',
+        f"<h1>{_told(certificate.student.address)}</h1>",
+        f'<p class="quiet">against {_told(certificate.recording.address)}</p></div></header>',
+        f"<p>{_told(_sentence(grade.reason))}</p>",
         _key(certificate),
         *(_figure(one, light[one.name], dark[one.name]) for one in PICTURES),
         _table(
@@ -78,7 +83,7 @@ def page(certificate: Certificate, light: Mapping[str, bytes], dark: Mapping[str
         _domain(certificate),
         _provenance(certificate),
     ]
-    title = escape(f"{grade.letter}: {certificate.student.address}")
+    title = _told(f"{grade.letter}: {certificate.student.address}")
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -112,9 +117,7 @@ def _key(certificate: Certificate) -> str:
             (number(one.auc, digits=2), f"AUC {one.classifier}; network against itself {number(one.control, digits=2)}")
         )
     told.append((f"{certificate.data.repeats}", f"repeats of {_seconds(certificate)}"))
-    return (
-        f'<div class="key">{"".join(f"<div><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in told)}</div>'
-    )
+    return f'<div class="key">{"".join(f"<div><b>{_told(a)}</b><span>{_told(b)}</span></div>" for a, b in told)}</div>'
 
 
 def _seconds(certificate: Certificate) -> str:
@@ -123,9 +126,9 @@ def _seconds(certificate: Certificate) -> str:
 
 def _figure(one: Picture, light: bytes, dark: bytes) -> str:
     return (
-        f'<h2>{escape(one.title)}</h2><p class="quiet">{escape(one.says)}</p><figure><picture>'
+        f'<h2>{_told(one.title)}</h2><p class="quiet">{_told(one.says)}</p><figure><picture>'
         f'<source media="(prefers-color-scheme:dark)" srcset="{_data(dark)}">'
-        f'<img src="{_data(light)}" alt="{escape(one.says)}"></picture></figure>'
+        f'<img src="{_data(light)}" alt="{_told(one.says)}"></picture></figure>'
     )
 
 
@@ -139,7 +142,7 @@ def _table(title: str, certificate: Certificate, measures: Sequence[Measure]) ->
         [f"{_NAMES.get(one.name, one.name)} ({one.bin_s * 1e3:g} ms)", *map(_cell, (one.mean, one.p10, *one.cells))]
         for one in measures
     ]
-    return f"<h2>{escape(title)}</h2>{_rows(head, rows)}"
+    return f"<h2>{_told(title)}</h2>{_rows(head, rows)}"
 
 
 def _cell(estimate: Estimate) -> str:
@@ -149,7 +152,7 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
-    top = f"<tr>{''.join(f'<th>{escape(one)}</th>' for one in head)}</tr>" if head else ""
+    top = f"<tr>{''.join(f'<th>{_told(one)}</th>' for one in head)}</tr>" if head else ""
     body = "".join(
         f"<tr>{''.join(_entry(one, text=text and spot > 0) for spot, one in enumerate(row))}</tr>" for row in rows
     )
@@ -158,8 +161,8 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = Fa
 
 def _entry(told: str, *, text: bool) -> str:
     first, _, second = told.partition("\n")
-    small = f"<small>{escape(second)}</small>" if second else ""
-    return f"<td{' class=text' if text else ''}>{escape(first)}{small}</td>"
+    small = f"<small>{_told(second)}</small>" if second else ""
+    return f"<td{' class=text' if text else ''}>{_told(first)}{small}</td>"
 
 
 def _apart(certificate: Certificate) -> str:
@@ -168,14 +171,14 @@ def _apart(certificate: Certificate) -> str:
     parts = [f"<h2>Told apart</h2>{_rows(rows[0], rows[1:])}"]
     if free.betting is not None:
         rows = [
-            [f"{one.epsilon:g}", f"{one.log10_e:.2f}", _at(one.reached_at), str(one.pairs_needed)]
+            [f"{one.epsilon:g}", f"{one.log10_e:.2f}", _at(one.reached_at), _needed(one.repeats_needed)]
             for one in free.betting.switches
         ]
-        parts.append(f"<p>{escape(_guard(free.betting))}</p>")
-        parts.append(_rows(["alike to epsilon", "log10 e", "shown at pair", "pairs needed"], rows))
+        parts.append(f"<p>{_told(_guard(free.betting))}</p>")
+        parts.append(_rows(["alike to epsilon", "log10 e", "shown after repeats", "repeats needed"], rows))
     if free.epsilon_with_power is not None:
-        least = f"So many pairs have the power to show epsilon {free.epsilon_with_power:.3f} at best."
-        parts.append(f'<p class="quiet">{escape(least)}</p>')
+        least = f"So many repeats have the power to show epsilon {free.epsilon_with_power:.3f} at best."
+        parts.append(f'<p class="quiet">{_told(least)}</p>')
     return "".join(parts)
 
 
@@ -185,13 +188,19 @@ def _told_apart(one: Discriminator) -> list[str]:
 
 def _guard(betting: Betting) -> str:
     right = ", ".join(f"{name} {100 * share:.1f} %" for name, share in betting.right.items())
-    fired = "never fired" if betting.guard_at is None else f"fired at pair {betting.guard_at}"
+    fired = "never fired" if betting.guard_at is None else f"fired after {betting.guard_at} repeats"
     evidence = f"The guard {fired} (log10 e {betting.guard_log10_e:.1f})."
-    return f"In {betting.pairs} pairs the discriminators were right in: {right}. {evidence}"
+    return (
+        f"In {betting.repeats} repeats of {betting.pairs} pairs the discriminators were right in: {right}. {evidence}"
+    )
 
 
-def _at(pair: int | None) -> str:
-    return "never" if pair is None else str(pair)
+def _at(repeat: int | None) -> str:
+    return "never" if repeat is None else str(repeat)
+
+
+def _needed(repeats: int | None) -> str:
+    return "no number" if repeats is None else str(repeats)
 
 
 def _domain(certificate: Certificate) -> str:
@@ -225,3 +234,11 @@ def _provenance(certificate: Certificate) -> str:
         **{str(name): str(value) for name, value in {**certificate.versions, **certificate.profile}.items()},
     }
     return f"<h2>Made of</h2>{_rows([], [[name, value] for name, value in told.items()], text=True)}"
+
+
+def _told(text: str) -> str:
+    """Return a text for a page: no mark-up, nothing invisible that reorders it or commands a terminal, no endless name."""
+    if len(text) > _MOST_CHARS:
+        text = f"{text[: _MOST_CHARS // 2]} \N{HORIZONTAL ELLIPSIS} {text[-_MOST_CHARS // 2 :]}"
+    shown = (f"\\u{ord(one):04x}" if unicodedata.category(one) in _UNSAFE else one for one in text)
+    return html.escape("".join(shown))

@@ -252,7 +252,7 @@ def _draw_bets(place: FigureBase, certificate: Certificate, evidence: Evidence, 
             axes.text(0.5, 0.4, "too few repeats", transform=axes.transAxes, ha="center", color=theme.quiet, fontsize=8)
         else:
             _draw_trace(axes, trace, certificate.settings.epsilon, theme)
-        axes.set_xlabel("pairs of windows")
+        axes.set_xlabel("repeats bet on")
         finish(axes, theme, title=title)
     one.set_ylabel("evidence, log10 e")
     # What is far below nothing is as good as nothing: the line of decision is to be seen.
@@ -271,12 +271,12 @@ def _draw_bets(place: FigureBase, certificate: Certificate, evidence: Evidence, 
 
 
 def _draw_trace(axes: Axes, trace: BetTrace, epsilon: float, theme: Theme) -> None:
-    pairs = np.arange(1, len(trace.guard) + 1)
-    axes.plot(pairs, np.clip(trace.guard, -40, 40), color=theme.bad, linewidth=1.3, label="guard: they differ")
+    repeats = np.arange(1, len(trace.guard) + 1)
+    axes.plot(repeats, np.clip(trace.guard, -40, 40), color=theme.bad, linewidth=1.3, label="guard: they differ")
     for value, grown in sorted(trace.switches.items()):
         if value == epsilon:
             label = f"switch: alike to {value:g}"
-            axes.plot(pairs, np.clip(grown, -40, 40), color=theme.good, linewidth=1.3, label=label)
+            axes.plot(repeats, np.clip(grown, -40, 40), color=theme.good, linewidth=1.3, label=label)
 
 
 def _maybe(certificate: Certificate, name: str) -> tuple[Estimate, ...] | None:
@@ -323,7 +323,7 @@ PICTURES: Final = (
     Picture(
         "bets",
         "Whether it can be told apart",
-        "A discriminator that has learned from earlier repeats bets on each pair of windows; above the broken line it is decided.",
+        "A discriminator that has learned from earlier repeats bets on each later one; above the broken line it is decided.",
         lambda _: 2.5,
         _draw_bets,
     ),

@@ -1,6 +1,6 @@
 """Triton 2.51 on the processor, serving a recurrent student as a stateful sequence model.
 
-    python bench/triton.py [--folder DIR] [--seconds 3] [--minds 1]
+    python bench/triton_peer.py [--folder DIR] [--seconds 3] [--minds 1]
 
 starts it and prints what `oip_client.py` measures. The server is the binary inside the wheel of nvidia-pytriton, which has the
 Python backend only: the model below runs the student with onnxruntime, all requests that Triton hands over in one call. Triton
