@@ -134,8 +134,11 @@ def test_a_certificate_of_what_is_not_here_says_what_is_missing(archive, kept):
 
 
 def test_what_is_no_certificate_is_refused(archive, student):
-    with pytest.raises(FormatError, match="no JSON"):
+    with pytest.raises(InvalidInput, match="is a student, no certificate: name the .json"):
         check_certificate(archive, student)
+    words = put(archive, PLACE.of("certificates/words.json"), b"grade A, I swear", kind=Kind.CERTIFICATE)
+    with pytest.raises(FormatError, match="no JSON"):
+        check_certificate(archive, words)
 
 
 def test_trials_that_the_student_was_trained_on_are_refused(archive, student, recording):
