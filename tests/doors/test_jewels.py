@@ -145,6 +145,12 @@ def test_a_student_is_made_by_asking_another_and_runs_in_the_archive(archive, la
     assert np.allclose(answering.expected(stimulus, seed=0), done.extracted.expected(stimulus), atol=1e-4)
 
 
+def test_a_recording_is_no_teacher(archive):
+    recording = put(archive, PLACE.of("kept.bin"), b"spikes", kind=Kind.RECORDING)
+    with pytest.raises(InvalidInput, match="is a recording, no student: name an ONNX network"):
+        extract_student(archive, recording, to=PLACE.of("none.onnx"), asking=Asking(queries=60), author="a test")
+
+
 def test_the_ledger_tells_every_question_that_a_teacher_was_asked(archive, student, monkeypatch):
     asked = []
     sample = ArchiveStudent.sample

@@ -13,7 +13,7 @@ from engram_client.fidelity.students import ArchiveStudent
 from engram_fidelity.experiment import Stimulus
 from engram_fidelity.extract import History
 from engram_format.address import AnyAddress
-from engram_format.catalog import Artifact
+from engram_format.catalog import Artifact, Kind
 from engram_format.errors import Exhausted, InvalidInput
 
 if TYPE_CHECKING:
@@ -69,12 +69,17 @@ class Wanted:
 
 def open_network(archive: Archive, address: AnyAddress, *, bin_s: float | None) -> tuple[Network, float]:
     """Open a student, in its own step or, where its contract names none, in bins of `bin_s`."""
-    with archive.open_minds(address, minds=1, sample=0) as minds:
+    artifact = archive.artifact(address)
+    if artifact.kind is Kind.RECORDING:
+        raise InvalidInput(
+            f"{artifact.address} is a recording, no student: name an ONNX network that answers to a stimulus"
+        )
+    with archive.open_minds(artifact.address, minds=1, sample=0) as minds:
         interval = minds.sampling_interval_s or bin_s
         remembers = any(port.role == "state" for port in minds.ports)
     if interval is None:
         raise InvalidInput(f"{address} does not say how long one of its steps is: say so with --bin, such as 5ms")
-    return Network(ArchiveStudent(archive, address, bin_s=interval), remembers), interval
+    return Network(ArchiveStudent(archive, artifact.address, bin_s=interval), remembers), interval
 
 
 def stimuli_of(
