@@ -20,8 +20,10 @@ SESSION = "a1" * 16
 PIECE = 1 << 20
 
 
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def size_of(archive: Path) -> int:
+    """Add up what is stored; a killed writer may leave the name under which it was writing, which is no object."""
+    stored = [path for path in archive.rglob("*") if path.is_file() and ".tmp" not in path.relative_to(archive).parts]
+    return sum(path.stat().st_size for path in stored)
 
 
 def send(deposit, data: bytes, *, start: int, stop: int) -> None:
