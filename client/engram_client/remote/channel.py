@@ -14,10 +14,15 @@ from engram_format.errors import InvalidInput, Precondition
 
 MAX_MESSAGE: Final = 64 << 20
 """Bytes of one message."""
+_WINDOW: Final = 4 << 20
+"""Bytes of a stream that may be on the way to a reader who does not take them."""
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
+    # A window that does not grow with the delays of a busy machine: what a slow reader makes others hold is bounded.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", _WINDOW),
     # A service that vanished without a word is noticed within 50 s, also in the middle of a long call.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE: Final = 64 << 20
 """Bytes of one message: a tick of many minds comes in one, and a tensor of the Open Inference Protocol."""
+_WINDOW: Final = 4 << 20
+"""Bytes of a stream that may be on the way to us while nobody takes them."""
 
 _SPARE_CALLS: Final = 64
 """Calls beyond the bounds that are still told why they are refused; others are refused before their request is read."""
@@ -173,6 +175,9 @@ def _options(config: ServeConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE),
         ("grpc.max_send_message_length", MAX_MESSAGE),
+        # A window that does not grow with the delays of a busy machine: what a slow deposit makes us hold is bounded.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW),
         ("grpc.max_concurrent_streams", config.calls + config.streams),
         # A second service on the same port is an error and not a lottery.
         ("grpc.so_reuseport", 0),
